@@ -1,0 +1,1 @@
+"""Pure state machines that coordinate clients: fetch sessions, groups, producer ids, transactions."""

@@ -1,0 +1,327 @@
+"""Incremental fetch sessions (KIP-227): what a consumer or follower fetches, remembered between requests.
+
+A session lets a client name only the partitions that changed. The broker keeps the full list, and answers
+only with partitions that have news. Pure: time and randomness are arguments. Source of the rules:
+``kafka.server.FetchManager`` and ``FetchSessionCache`` of Kafka 3.9.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+from attrs import define, frozen
+
+from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import ZERO_TOPIC_ID, LeaderEpoch, Offset, TopicId
+from pybroker.protocol.messages import FetchResponse
+
+NO_SESSION = 0
+INITIAL_EPOCH = 0
+FINAL_EPOCH = -1
+_MAX_EPOCH = 0x7FFFFFFF
+
+PartitionKey: TypeAlias = tuple[TopicId | str, int]
+"""(topic id, or the name where the client speaks names; partition)."""
+
+
+@define
+class FetchTarget:
+    """One partition that a client wants to read. ``topic`` is None while its id is unknown here."""
+
+    topic: str | None
+    topic_id: TopicId
+    partition: int
+    fetch_offset: Offset
+    max_bytes: int
+    current_leader_epoch: LeaderEpoch
+    last_fetched_epoch: LeaderEpoch
+    log_start_offset: Offset
+
+    @property
+    def key(self) -> PartitionKey:
+        return (self.topic_id if self.topic_id != ZERO_TOPIC_ID else self.topic or "", self.partition)
+
+
+@frozen
+class PartitionReply:
+    """What the broker found for one target."""
+
+    target: FetchTarget
+    data: FetchResponse.PartitionData
+
+
+@define
+class _CachedPartition:
+    target: FetchTarget
+    high_watermark: Offset = -1
+    log_start_offset: Offset = -1
+
+    def remember(self, data: FetchResponse.PartitionData) -> bool:
+        """Take over what is about to be sent; True if the client must be told."""
+        failed = data.error_code != ErrorCode.NONE
+        has_news = (
+            failed
+            or bool(data.records)
+            or self.high_watermark != data.high_watermark
+            or self.log_start_offset != data.log_start_offset
+            or data.preferred_read_replica != -1
+            or data.diverging_epoch.epoch >= 0
+        )
+        self.log_start_offset = data.log_start_offset
+        self.high_watermark = -1 if failed else data.high_watermark
+        return has_news
+
+
+@define(eq=False)
+class FetchSession:
+    """One client's list of partitions; its one writer is the context of the request in progress."""
+
+    session_id: int
+    privileged: bool
+    uses_topic_ids: bool
+    created_ms: int
+    last_used_ms: int
+    epoch: int
+    partitions: dict[PartitionKey, _CachedPartition]
+    size_when_touched: int = 0
+
+    def update(self, targets: Iterable[FetchTarget], forgotten: Iterable[PartitionKey]) -> None:
+        for target in targets:
+            cached = self.partitions.get(target.key)
+            if cached is None:
+                self.partitions[target.key] = _CachedPartition(target)
+            else:
+                cached.target = target
+        for key in forgotten:
+            self.partitions.pop(key, None)
+
+    def news(self, replies: list[PartitionReply]) -> list[PartitionReply]:
+        """The replies that hold something new. Partitions with data go to the end of the line, so that a
+        busy one cannot starve the others of a reply's byte limit."""
+        selected = []
+        for reply in replies:
+            cached = self.partitions[reply.target.key]
+            if not cached.remember(reply.data):
+                continue
+            selected.append(reply)
+            if reply.data.records:
+                self.partitions[reply.target.key] = self.partitions.pop(reply.target.key)
+        return selected
+
+
+class FetchSessionCache:
+    """At most ``max_sessions`` sessions; a new one may take the place of a stale or a smaller one.
+
+    A session not used for longer than ``eviction_ms`` is stale. Followers' sessions (privileged) may displace
+    any client's session that has lived for ``eviction_ms``; clients only smaller ones of other clients.
+    """
+
+    def __init__(self, max_sessions: int, eviction_ms: int, random_int: Callable[[int, int], int]) -> None:
+        self._max_sessions = max_sessions
+        self._eviction_ms = eviction_ms
+        self._random_int = random_int
+        self._sessions: OrderedDict[int, FetchSession] = OrderedDict()  # least recently used first
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, session_id: int) -> FetchSession | None:
+        return self._sessions.get(session_id)
+
+    def remove(self, session_id: int) -> None:
+        self._sessions.pop(session_id, None)
+
+    def clear(self) -> None:
+        self._sessions.clear()
+
+    def touch(self, session: FetchSession, now_ms: int) -> None:
+        session.last_used_ms = now_ms
+        session.size_when_touched = len(session.partitions)
+        self._sessions.move_to_end(session.session_id)
+
+    def create(
+        self,
+        partitions: dict[PartitionKey, _CachedPartition],
+        *,
+        privileged: bool,
+        uses_topic_ids: bool,
+        now_ms: int,
+    ) -> int:
+        """The new session's id, or :data:`NO_SESSION` when the cache has no room for it."""
+        if len(self._sessions) >= self._max_sessions and not self._evict(privileged, len(partitions), now_ms):
+            return NO_SESSION
+        session_id = self._new_id()
+        session = FetchSession(
+            session_id, privileged, uses_topic_ids, now_ms, now_ms, INITIAL_EPOCH + 1, partitions
+        )
+        self._sessions[session_id] = session
+        self.touch(session, now_ms)
+        return session_id
+
+    def _new_id(self) -> int:
+        while True:
+            candidate = self._random_int(1, _MAX_EPOCH)
+            if candidate not in self._sessions:
+                return candidate
+
+    def _evict(self, privileged: bool, size: int, now_ms: int) -> bool:
+        if not self._sessions:
+            return False
+        oldest = next(iter(self._sessions.values()))
+        if now_ms - oldest.last_used_ms > self._eviction_ms:
+            del self._sessions[oldest.session_id]
+            return True
+        evictable = [
+            session
+            for session in self._sessions.values()
+            if (privileged or not session.privileged) and now_ms - session.created_ms > self._eviction_ms
+        ]
+        if not evictable:
+            return False
+        victim = min(evictable, key=lambda session: (session.privileged, session.size_when_touched))
+        if (privileged, size) < (victim.privileged, victim.size_when_touched):
+            return False
+        del self._sessions[victim.session_id]
+        return True
+
+
+@frozen
+class FetchOutcome:
+    """What a context makes of the partitions' replies."""
+
+    error: ErrorCode
+    session_id: int
+    replies: list[PartitionReply]
+
+
+class FetchContext:
+    """One Fetch request's view of its session: the full list of targets, and the reply's selection."""
+
+    error: ErrorCode = ErrorCode.NONE
+
+    def targets(self) -> Iterator[FetchTarget]:
+        raise NotImplementedError
+
+    def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:
+        raise NotImplementedError
+
+
+@frozen
+class SessionErrorContext(FetchContext):
+    """The session is not usable: the whole request is answered with one code."""
+
+    error: ErrorCode
+
+    def targets(self) -> Iterator[FetchTarget]:
+        return iter(())
+
+    def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:  # noqa: ARG002
+        return FetchOutcome(self.error, NO_SESSION, [])
+
+
+@frozen
+class SessionlessContext(FetchContext):
+    """A full request that keeps nothing: epoch -1, which is also what versions below 7 mean."""
+
+    requested: list[FetchTarget]
+
+    def targets(self) -> Iterator[FetchTarget]:
+        return iter(self.requested)
+
+    def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:  # noqa: ARG002
+        return FetchOutcome(ErrorCode.NONE, NO_SESSION, replies)
+
+
+@frozen
+class FullContext(FetchContext):
+    """A full request that asks for a session."""
+
+    cache: FetchSessionCache
+    requested: list[FetchTarget]
+    uses_topic_ids: bool
+    privileged: bool
+
+    def targets(self) -> Iterator[FetchTarget]:
+        return iter(self.requested)
+
+    def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:
+        partitions = {
+            reply.target.key: _CachedPartition(
+                reply.target, reply.data.high_watermark, reply.data.log_start_offset
+            )
+            for reply in replies
+        }
+        session_id = self.cache.create(
+            partitions, privileged=self.privileged, uses_topic_ids=self.uses_topic_ids, now_ms=now_ms
+        )
+        return FetchOutcome(ErrorCode.NONE, session_id, replies)
+
+
+@frozen
+class IncrementalContext(FetchContext):
+    """A request that goes on with a session; ``expected_epoch`` is the session's epoch once it was accepted."""
+
+    session: FetchSession
+    expected_epoch: int
+    topic_name: Callable[[TopicId], str | None]
+
+    def targets(self) -> Iterator[FetchTarget]:
+        for cached in list(self.session.partitions.values()):
+            if cached.target.topic is None:
+                cached.target.topic = self.topic_name(cached.target.topic_id)
+            yield cached.target
+
+    def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:  # noqa: ARG002
+        if self.session.epoch != self.expected_epoch:
+            return FetchOutcome(ErrorCode.INVALID_FETCH_SESSION_EPOCH, self.session.session_id, [])
+        return FetchOutcome(ErrorCode.NONE, self.session.session_id, self.session.news(replies))
+
+
+@frozen
+class FetchRequestView:
+    """What :func:`open_context` needs of a Fetch request."""
+
+    session_id: int
+    session_epoch: int
+    targets: list[FetchTarget]
+    forgotten: list[PartitionKey]
+    uses_topic_ids: bool
+    privileged: bool
+
+
+def open_context(
+    cache: FetchSessionCache,
+    request: FetchRequestView,
+    topic_name: Callable[[TopicId], str | None],
+    now_ms: int,
+) -> FetchContext:
+    """The context in which a Fetch request is answered; updates the session that the request names."""
+    if request.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
+        if request.session_id != NO_SESSION:
+            cache.remove(request.session_id)
+        if request.session_epoch == FINAL_EPOCH:
+            return SessionlessContext(request.targets)
+        return FullContext(cache, request.targets, request.uses_topic_ids, request.privileged)
+    return _resume(cache, request, topic_name, now_ms)
+
+
+def _resume(
+    cache: FetchSessionCache,
+    request: FetchRequestView,
+    topic_name: Callable[[TopicId], str | None],
+    now_ms: int,
+) -> FetchContext:
+    session = cache.get(request.session_id)
+    if session is None:
+        return SessionErrorContext(ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
+    if session.epoch != request.session_epoch:
+        return SessionErrorContext(ErrorCode.INVALID_FETCH_SESSION_EPOCH)
+    if session.uses_topic_ids != request.uses_topic_ids:
+        return SessionErrorContext(ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
+    session.update(request.targets, request.forgotten)
+    if not session.partitions:
+        cache.remove(session.session_id)
+        return SessionlessContext([])
+    cache.touch(session, now_ms)
+    session.epoch = 1 if session.epoch == _MAX_EPOCH else session.epoch + 1
+    return IncrementalContext(session, session.epoch, topic_name)
