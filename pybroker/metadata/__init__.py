@@ -1,0 +1,1 @@
+"""Cluster metadata: the store of znodes, the znodes themselves, and the image every request reads."""

@@ -1,0 +1,62 @@
+"""What the contract suite needs of a store: sessions on one tree, ended cleanly or not."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
+from pybroker.metadata.store import Store
+
+
+class StoreUnderTest(Protocol):
+    """One tree with many sessions."""
+
+    async def session(self) -> Store:
+        """A new session."""
+
+    async def expire(self, session: Store) -> None:
+        """Lets the store end the session, as if its owner had been away too long."""
+
+
+class EmbeddedUnderTest:
+    """The embedded store in a folder of the test."""
+
+    def __init__(self, owner: EmbeddedStore) -> None:
+        self.owner = owner
+
+    async def session(self) -> EmbeddedSession:
+        return self.owner.session()
+
+    async def expire(self, session: Store) -> None:
+        await self.owner.expire_session(session.session_id)
+
+
+class ManualClock:
+    """Broker time that stands still, with the part of the timer queue that the store uses."""
+
+    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
+        self.now = now_ms
+        self.timers: list[tuple[int, Callable[[], None]]] = []
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def schedule(self, kind: str, when_ms: int, callback: Callable[[], None]) -> None:
+        self.timers.append((when_ms, callback))
+
+    def advance(self, by_ms: int) -> None:
+        self.now += by_ms
+        due = [entry for entry in self.timers if entry[0] <= self.now]
+        self.timers = [entry for entry in self.timers if entry[0] > self.now]
+        for _, callback in due:
+            callback()
+
+
+@asynccontextmanager
+async def embedded_under_test(directory: Path) -> AsyncIterator[StoreUnderTest]:
+    owner = EmbeddedStore.open(directory / "metadata", now_ms=ManualClock().now_ms)
+    try:
+        yield EmbeddedUnderTest(owner)
+    finally:
+        await owner.close()
