@@ -1,0 +1,51 @@
+"""How the broker reaches ZooKeeper."""
+
+from pybroker.config.keys import BOOLEAN, HIGH, INT, LIST, LOW, MEDIUM, PASSWORD, READ_ONLY, STRING, ConfigKey
+from pybroker.config.validators import at_least
+
+# fmt: off
+zookeeper_keys = (
+    ConfigKey("zookeeper.clientCnxnSocket", STRING, None, MEDIUM, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.connect", STRING, None, HIGH, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.connection.timeout.ms", INT, None, HIGH, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.max.in.flight.requests", INT, 10, HIGH, READ_ONLY, at_least(1),
+              ""),
+    ConfigKey("zookeeper.metadata.migration.enable", BOOLEAN, False, HIGH, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.metadata.migration.min.batch.size", INT, 200, MEDIUM, READ_ONLY, at_least(1),
+              "", internal=True),
+    ConfigKey("zookeeper.session.timeout.ms", INT, 18000, HIGH, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.set.acl", BOOLEAN, False, HIGH, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.cipher.suites", LIST, None, LOW, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.client.enable", BOOLEAN, False, MEDIUM, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.crl.enable", BOOLEAN, False, LOW, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.enabled.protocols", LIST, None, LOW, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.endpoint.identification.algorithm", STRING, "HTTPS", LOW, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.keystore.location", STRING, None, MEDIUM, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.keystore.password", PASSWORD, None, MEDIUM, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.keystore.type", STRING, None, MEDIUM, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.ocsp.enable", BOOLEAN, False, LOW, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.protocol", STRING, "TLSv1.2", LOW, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.truststore.location", STRING, None, MEDIUM, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.truststore.password", PASSWORD, None, MEDIUM, READ_ONLY, None,
+              ""),
+    ConfigKey("zookeeper.ssl.truststore.type", STRING, None, MEDIUM, READ_ONLY, None,
+              ""),
+)
+# fmt: on
