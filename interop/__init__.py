@@ -1,0 +1,1 @@
+"""Real clients and tools against a real server: the judges of the project (see README.md)."""

@@ -1,0 +1,189 @@
+"""aiokafka behind the client port: its asyncio loop runs in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import aiokafka
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from interop.support.client import (
+    EARLIEST,
+    Message,
+    Producer,
+    ProducerSettings,
+    Reader,
+    Received,
+    Traits,
+)
+from interop.support.waiting import Deadline
+
+T = TypeVar("T")
+
+CALL_TIMEOUT_S = 90.0
+POLL_MS = 200
+
+
+class LoopThread:
+    """An asyncio event loop in a thread; `run` is a blocking call into it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="aiokafka", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_TIMEOUT_S)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Aiokafka:
+    """The asyncio client."""
+
+    name = "aiokafka"
+    version = aiokafka.__version__
+    traits = Traits(null_header_values=False)
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._loop = LoopThread()
+        self._admin, self._asker = self._loop.run(self._connect())
+
+    async def _connect(self) -> tuple[AIOKafkaAdminClient, AIOKafkaConsumer]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        asker = AIOKafkaConsumer(bootstrap_servers=self._bootstrap)
+        await admin.start()
+        await asker.start()
+        return admin, asker
+
+    def create_topic(self, topic: str, partitions: int) -> None:
+        self._loop.run(self._create(topic, partitions))
+
+    async def _create(self, topic: str, partitions: int) -> None:
+        answer = await self._admin.create_topics([NewTopic(topic, partitions, 1)])
+        for error in answer.topic_errors:
+            assert error[1] == 0, f"{topic}: {error}"
+
+    def delete_topic(self, topic: str) -> None:
+        self._loop.run(self._delete(topic))
+
+    async def _delete(self, topic: str) -> None:
+        answer = await self._admin.delete_topics([topic])
+        for name, code in answer.topic_error_codes:
+            assert code == 0, f"{name}: error {code}"
+
+    def topics(self) -> Mapping[str, int]:
+        described: list[Mapping[str, Any]] = self._loop.run(self._admin.describe_topics())
+        return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+    def producer(self, settings: ProducerSettings) -> Producer:
+        return _Producer(self._loop, self._bootstrap, settings)
+
+    def reader(self, topic: str, partition: int, offset: int) -> Reader:
+        return _Reader(self._loop, self._bootstrap, TopicPartition(topic, partition), offset)
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        where = TopicPartition(topic, partition)
+        found = self._loop.run(self._asker.offsets_for_times({where: timestamp_ms}))[where]
+        return None if found is None else int(found.offset)
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        where = TopicPartition(topic, partition)
+        return int(self._loop.run(self._asker.end_offsets([where]))[where])
+
+    def close(self) -> None:
+        self._loop.run(self._disconnect())
+        self._loop.close()
+
+    async def _disconnect(self) -> None:
+        await self._asker.stop()
+        await self._admin.close()
+
+
+class _Producer(Producer):
+    def __init__(self, loop: LoopThread, bootstrap: str, settings: ProducerSettings) -> None:
+        self._loop = loop
+        self._futures: list[asyncio.Future[Any]] = []
+        self._producer = loop.run(self._start(bootstrap, settings))
+
+    @staticmethod
+    async def _start(bootstrap: str, settings: ProducerSettings) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap,
+            acks=settings.acks if settings.acks == "all" else int(settings.acks),
+            compression_type=None if settings.codec == "none" else settings.codec,
+            enable_idempotence=settings.idempotent,
+            max_batch_size=1 << 20,
+            linger_ms=5,
+        )
+        await producer.start()
+        return producer
+
+    def send(self, topic: str, messages: Sequence[Message]) -> None:
+        self._loop.run(self._send(topic, messages))
+
+    async def _send(self, topic: str, messages: Sequence[Message]) -> None:
+        for message in messages:
+            future = await self._producer.send(
+                topic, value=message.value, key=message.key, partition=message.partition,
+                timestamp_ms=message.timestamp_ms, headers=list(message.headers),
+            )  # fmt: skip
+            self._futures.append(future)
+
+    def flush(self, timeout_s: float) -> None:
+        self._loop.run(asyncio.wait_for(self._flush(), timeout_s))
+
+    async def _flush(self) -> None:
+        await self._producer.flush()
+        await asyncio.gather(*self._futures)
+        self._futures.clear()
+
+    def close(self) -> None:
+        self._loop.run(self._producer.stop())
+
+
+class _Reader(Reader):
+    def __init__(self, loop: LoopThread, bootstrap: str, where: TopicPartition, offset: int) -> None:
+        self._loop = loop
+        self._consumer = loop.run(self._start(bootstrap, where, offset))
+
+    @staticmethod
+    async def _start(bootstrap: str, where: TopicPartition, offset: int) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="none")
+        await consumer.start()
+        consumer.assign([where])
+        if offset == EARLIEST:
+            await consumer.seek_to_beginning(where)
+        else:
+            consumer.seek(where, offset)
+        return consumer
+
+    def read(self, count: int, timeout_s: float) -> list[Received]:
+        return self._loop.run(self._read(count, timeout_s))
+
+    async def _read(self, count: int, timeout_s: float) -> list[Received]:
+        records: list[Received] = []
+        deadline = Deadline(timeout_s)
+        while len(records) < count and not deadline.passed:
+            records += received(await self._consumer.getmany(timeout_ms=POLL_MS))
+        return records
+
+    def close(self) -> None:
+        self._loop.run(self._consumer.stop())
+
+
+def received(polled: Mapping[TopicPartition, Sequence[Any]]) -> list[Received]:
+    """The records of one poll, in the order of each partition."""
+    return [
+        Received(
+            record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
+        )
+        for records in polled.values()
+        for record in records
+    ]

@@ -1,0 +1,123 @@
+"""kafka-python behind the client port."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import kafka
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+
+from interop.support.client import (
+    EARLIEST,
+    Message,
+    Producer,
+    ProducerSettings,
+    Reader,
+    Received,
+    Traits,
+)
+from interop.support.waiting import Deadline
+
+POLL_MS = 200
+
+
+class KafkaPython:
+    """The pure Python client in its newest line."""
+
+    name = "kafka-python"
+    version = kafka.__version__
+    traits = Traits(null_header_values=False)
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+        self._asker = KafkaConsumer(bootstrap_servers=bootstrap)
+
+    def create_topic(self, topic: str, partitions: int) -> None:
+        self._admin.create_topics([NewTopic(topic, partitions, 1)])
+
+    def delete_topic(self, topic: str) -> None:
+        self._admin.delete_topics([topic])
+
+    def topics(self) -> Mapping[str, int]:
+        described = self._admin.describe_topics()
+        return {topic["name"]: len(topic["partitions"]) for topic in described}
+
+    def producer(self, settings: ProducerSettings) -> Producer:
+        return _Producer(self._bootstrap, settings)
+
+    def reader(self, topic: str, partition: int, offset: int) -> Reader:
+        return _Reader(self._bootstrap, TopicPartition(topic, partition), offset)
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        where = TopicPartition(topic, partition)
+        found = self._asker.offsets_for_times({where: timestamp_ms})[where]
+        return None if found is None else int(found.offset)
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        where = TopicPartition(topic, partition)
+        return int(self._asker.end_offsets([where])[where])
+
+    def close(self) -> None:
+        self._asker.close()
+        self._admin.close()
+
+
+class _Producer(Producer):
+    def __init__(self, bootstrap: str, settings: ProducerSettings) -> None:
+        self._producer = KafkaProducer(
+            bootstrap_servers=bootstrap,
+            acks=settings.acks if settings.acks == "all" else int(settings.acks),
+            compression_type=None if settings.codec == "none" else settings.codec,
+            enable_idempotence=settings.idempotent,
+            linger_ms=5,
+        )
+        self._futures: list[Any] = []
+
+    def send(self, topic: str, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._futures.append(
+                self._producer.send(
+                    topic, key=message.key, value=message.value, partition=message.partition,
+                    headers=list(message.headers), timestamp_ms=message.timestamp_ms,
+                )  # fmt: skip
+            )
+
+    def flush(self, timeout_s: float) -> None:
+        self._producer.flush(timeout_s)
+        for future in self._futures:
+            future.get(timeout_s)
+        self._futures.clear()
+
+    def close(self) -> None:
+        self._producer.close(timeout=5)
+
+
+class _Reader(Reader):
+    def __init__(self, bootstrap: str, where: TopicPartition, offset: int) -> None:
+        self._consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="none")
+        self._consumer.assign([where])
+        if offset == EARLIEST:
+            self._consumer.seek_to_beginning(where)
+        else:
+            self._consumer.seek(where, offset)
+
+    def read(self, count: int, timeout_s: float) -> list[Received]:
+        records: list[Received] = []
+        deadline = Deadline(timeout_s)
+        while len(records) < count and not deadline.passed:
+            records += _received(self._consumer.poll(POLL_MS))
+        return records
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _received(polled: Mapping[TopicPartition, Sequence[Any]]) -> list[Received]:
+    return [
+        Received(
+            record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
+        )
+        for records in polled.values()
+        for record in records
+    ]

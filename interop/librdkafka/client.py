@@ -1,0 +1,151 @@
+"""confluent-kafka, the Python binding of librdkafka, behind the client port."""
+
+from collections.abc import Mapping, Sequence
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as RawMessage
+from confluent_kafka import Producer as RawProducer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from interop.support.client import (
+    EARLIEST,
+    Message,
+    Producer,
+    ProducerSettings,
+    Reader,
+    Received,
+    Traits,
+)
+from interop.support.waiting import Deadline
+
+REQUEST_TIMEOUT_S = 30.0
+POLL_S = 0.2
+BATCH = 2000
+RECONNECT = {"reconnect.backoff.max.ms": 500}
+
+
+class Librdkafka:
+    """librdkafka as confluent-kafka ships it."""
+
+    name = "confluent-kafka"
+    version = f"{confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})".replace("('", "")
+    traits = Traits()
+
+    def __init__(self, bootstrap: str) -> None:
+        self._settings: dict[str, str | int | bool] = {"bootstrap.servers": bootstrap, **RECONNECT}
+        self._admin = AdminClient(dict(self._settings))
+        self._asker = Consumer({**self._settings, "group.id": "interop-asker", "enable.auto.commit": False})
+
+    def create_topic(self, topic: str, partitions: int) -> None:
+        for future in self._admin.create_topics([NewTopic(topic, partitions, 1)]).values():
+            future.result(REQUEST_TIMEOUT_S)
+
+    def delete_topic(self, topic: str) -> None:
+        for future in self._admin.delete_topics([topic]).values():
+            future.result(REQUEST_TIMEOUT_S)
+
+    def topics(self) -> Mapping[str, int]:
+        listed = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+        return {name: len(topic.partitions) for name, topic in listed.items()}
+
+    def producer(self, settings: ProducerSettings) -> Producer:
+        return _Producer(self._settings, settings)
+
+    def reader(self, topic: str, partition: int, offset: int) -> Reader:
+        return _Reader(self._settings, topic, partition, offset)
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        asked = [TopicPartition(topic, partition, timestamp_ms)]
+        found = self._asker.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)[0]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return found.offset if found.offset >= 0 else None
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        low_and_high = self._asker.get_watermark_offsets(
+            TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S, cached=False
+        )
+        assert low_and_high is not None, "the query for offsets timed out"
+        return int(low_and_high[1])
+
+    def close(self) -> None:
+        self._asker.close()
+
+
+class _Producer(Producer):
+    def __init__(self, common: Mapping[str, str | int | bool], settings: ProducerSettings) -> None:
+        self._producer = RawProducer(
+            {
+                **common,
+                "acks": settings.acks,
+                "compression.type": settings.codec,
+                "enable.idempotence": settings.idempotent,
+                "linger.ms": 5,
+            }
+        )
+        self._errors: list[KafkaError] = []
+
+    def send(self, topic: str, messages: Sequence[Message]) -> None:
+        for message in messages:
+            optional = {} if message.timestamp_ms is None else {"timestamp": message.timestamp_ms}
+            self._producer.produce(
+                topic, key=message.key, value=message.value, partition=message.partition,
+                headers=list(message.headers), on_delivery=self._delivered, **optional,
+            )  # fmt: skip
+            self._producer.poll(0)
+
+    def flush(self, timeout_s: float) -> None:
+        left = self._producer.flush(timeout_s)
+        assert left == 0, f"{left} messages are not acknowledged after {timeout_s:g} s"
+        if self._errors:
+            raise KafkaException(self._errors[0])
+
+    def close(self) -> None:
+        self._producer.flush(1)
+
+    def _delivered(self, error: KafkaError | None, _message: RawMessage) -> None:
+        if error is not None:
+            self._errors.append(error)
+
+
+class _Reader(Reader):
+    def __init__(self, common: Mapping[str, str | int | bool], topic: str, partition: int, offset: int) -> None:
+        self._consumer = Consumer(
+            {**common, "group.id": "interop-reader", "enable.auto.commit": False, "auto.offset.reset": "error"}
+        )
+        start = confluent_kafka.OFFSET_BEGINNING if offset == EARLIEST else offset
+        self._consumer.assign([TopicPartition(topic, partition, start)])
+
+    def read(self, count: int, timeout_s: float) -> list[Received]:
+        records: list[Received] = []
+        deadline = Deadline(timeout_s)
+        while len(records) < count and not deadline.passed:
+            for message in self._consumer.consume(BATCH, POLL_S):
+                records.extend(received(message))
+        return records
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def received(message: RawMessage) -> list[Received]:
+    """The record of a polled message; none for an event that librdkafka retries by itself."""
+    error = message.error()
+    if error is not None:
+        if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            return []
+        raise KafkaException(error)
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    headers = tuple((name, _bytes(value)) for name, value in message.headers() or ())
+    return [
+        Received(
+            partition, offset, message.timestamp()[1], _bytes(message.key()), _bytes(message.value()), headers
+        )
+    ]
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
