@@ -1,0 +1,288 @@
+"""Deciding whether records may be appended, before anything is changed.
+
+Sources: Kafka's ``ProduceRequest.validateRecords``, ``UnifiedLog.analyzeAndValidateRecords``, ``LogValidator``, in
+that order; so are the checks, because the first one that fails decides the error code.
+"""
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from pybroker.model.errors import ErrorCode
+from pybroker.records.batch import open_pieces, scan_batch, to_int64
+from pybroker.records.compression import swells_beyond
+from pybroker.records.errors import InvalidRecords
+from pybroker.records.header import (
+    COMPRESSION_MASK,
+    CURRENT_MAGIC,
+    NO_TIMESTAMP,
+    BatchHeader,
+    Buffer,
+    CompressionType,
+    TimestampType,
+    crc_is_valid,
+    next_batch_size,
+    patch_max_timestamp,
+    read_batch_header,
+)
+from pybroker.records.layout import ATTRIBUTES_POSITION, BATCH_HEADER_BYTES, MAGIC_POSITION
+from pybroker.records.policy import Origin, ValidationLevel, ValidationPolicy
+from pybroker.records.record import Fields, check_lengths, walk_lengths
+from pybroker.records.rewriting import compress_again
+
+LATEST_PRODUCE_VERSION = 13
+MIN_BATCH_VERSION = 3
+"""First Produce version that carries record batches of magic 2 and nothing else."""
+
+MIN_ZSTD_VERSION = 7
+LONG_BYTES = 256 * 1024
+LONG_RECORDS = 5000
+LONG_WALK_RECORDS = 50_000
+
+
+@frozen
+class ValidatedBatch:
+    """One batch that may be appended: all is checked, base offset and leader epoch are still to be set."""
+
+    header: BatchHeader
+    """The header as it stands in the buffer."""
+
+    buffer: memoryview
+    """The batch and nothing else, always writable: the very bytes that came in, unless they were read-only or
+    had to be compressed again or converted."""
+
+    record_count: int
+    max_timestamp: int
+    """Largest timestamp in ms (-1: none). Below the level ``full`` it is the producer's word."""
+
+    max_timestamp_offset_delta: int
+    """Offset delta of the last record when there is a timestamp, else -1: Kafka's *shallow* offset."""
+
+    log_append_time_ms: int = NO_TIMESTAMP
+    """The broker's time when the topic has LogAppendTime, else -1."""
+
+
+def validate_produce(
+    records: Buffer,
+    policy: ValidationPolicy,
+    now_ms: int,
+    *,
+    produce_version: int = LATEST_PRODUCE_VERSION,
+    origin: Origin = Origin.CLIENT,
+) -> ValidatedBatch:
+    """Decide about the records of one partition of one Produce request.
+
+    Bytes after the batch that are no whole batch are dropped, as Kafka does. With LogAppendTime, or when the
+    producer's largest timestamp proves wrong, timestamp and CRC are patched in place after the last check.
+    It may take long (:func:`is_long`); it is a pure function of its arguments and may run in a thread.
+
+    Raises:
+        InvalidRecords: with the code that Kafka answers.
+        NothingToAppend: an empty message set of an old request.
+    """
+    size = _check_shape(records, produce_version)
+    if records[MAGIC_POSITION] != CURRENT_MAGIC:
+        from pybroker.records.upconversion import convert_message_set
+
+        return finish(convert_message_set(records, policy, now_ms), policy, now_ms)
+    batch = memoryview(records)[:size]
+    header = _check_batch(batch, policy, origin)
+    source = header.compression_id
+    target = source if policy.compression_type is None else policy.compression_type
+    if header.is_control and source == CompressionType.NONE:
+        target = CompressionType.NONE
+    if target != source or policy.needs_full:
+        return _validate_fully(batch, header, policy, now_ms, CompressionType(target))
+    if policy.level >= ValidationLevel.STRUCTURE:
+        _check_structure(batch, header, policy)
+    return finish(batch, policy, now_ms, header)
+
+
+def is_long(records: Buffer, policy: ValidationPolicy) -> bool:
+    """Whether :func:`validate_produce` would take more than a few milliseconds; answers in microseconds.
+
+    The caller then runs it in a thread. Judged by block headers and counts; about gzip, bytes can lie.
+    """
+    if len(records) < BATCH_HEADER_BYTES or records[MAGIC_POSITION] != CURRENT_MAGIC:
+        return len(records) > LONG_BYTES // 8
+    codec = records[ATTRIBUTES_POSITION + 1] & COMPRESSION_MASK
+    full = policy.needs_full or policy.compression_type not in (None, codec)
+    if codec == CompressionType.NONE:
+        count = read_batch_header(records).record_count
+        if full:
+            return count > LONG_RECORDS or (policy.compression_type and len(records) > LONG_BYTES) is True
+        return policy.level is not ValidationLevel.HEADER and count > LONG_WALK_RECORDS
+    if codec > CompressionType.ZSTD or not (full or policy.level):
+        return False
+    return swells_beyond(CompressionType(codec), memoryview(records)[BATCH_HEADER_BYTES:], LONG_BYTES)
+
+
+def finish(
+    batch: memoryview, policy: ValidationPolicy, now_ms: int, header: BatchHeader | None = None
+) -> ValidatedBatch:
+    """Wrap up one batch whose checks are done."""
+    if batch.readonly:
+        batch = memoryview(bytearray(batch))
+    if header is None:
+        header = read_batch_header(batch)
+    by_broker = policy.timestamp_type is TimestampType.LOG_APPEND_TIME
+    return ValidatedBatch(
+        header,
+        batch,
+        header.record_count,
+        header.max_timestamp,
+        header.last_offset_delta if header.max_timestamp != NO_TIMESTAMP else -1,
+        now_ms if by_broker else NO_TIMESTAMP,
+    )
+
+
+def _check_shape(records: Buffer, produce_version: int) -> int:
+    """What the request itself may carry; returns the size of its first batch in bytes."""
+    size = next_batch_size(records, 0)
+    if size is None:
+        if produce_version >= MIN_BATCH_VERSION:
+            raise _invalid("a Produce request must have a record batch for each partition")
+        from pybroker.records.errors import NothingToAppend
+
+        raise NothingToAppend
+    magic = records[MAGIC_POSITION]
+    if produce_version >= MIN_BATCH_VERSION:
+        if magic != CURRENT_MAGIC:
+            raise _invalid(f"Produce version {produce_version} takes record batches of magic 2 only")
+        if produce_version < MIN_ZSTD_VERSION and size >= BATCH_HEADER_BYTES:
+            codec = records[ATTRIBUTES_POSITION + 1] & COMPRESSION_MASK
+            if codec == CompressionType.ZSTD:
+                message = f"Produce version {produce_version} is not allowed to use zstd compression"
+                raise InvalidRecords(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, message)
+    if magic == CURRENT_MAGIC and len(records) > size and next_batch_size(records, size) is not None:
+        raise _invalid("a Produce request takes exactly one record batch for each partition")
+    return size
+
+
+def _check_batch(batch: memoryview, policy: ValidationPolicy, origin: Origin) -> BatchHeader:
+    """All that the header alone can show to be wrong, and the CRC."""
+    header = read_batch_header(batch)
+    client = origin is Origin.CLIENT
+    if client and header.base_offset != 0:
+        raise _invalid(f"the base offset must be 0, but is {header.base_offset}{policy.where}")
+    if header.size_in_bytes > policy.max_message_bytes:
+        raise too_large(header.size_in_bytes, policy)
+    if not crc_is_valid(batch):
+        message = f"the record batch is corrupt (stored crc {header.crc}){policy.where}"
+        raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, message)
+    if header.compression_id > CompressionType.ZSTD:
+        message = f"unknown compression type {header.compression_id}{policy.where}"
+        raise InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, message)
+    if client:
+        _check_client_header(header, policy)
+    return header
+
+
+def _check_client_header(header: BatchHeader, policy: ValidationPolicy) -> None:
+    count = header.record_count
+    if header.last_offset_delta < 0:
+        raise _invalid(f"the offset range [0, {header.last_offset_delta}] is empty{policy.where}")
+    if count <= 0:
+        raise _invalid(f"the record count {count} is not positive{policy.where}")
+    if count != header.last_offset_delta + 1:
+        raise _invalid(
+            f"the offset range [0, {header.last_offset_delta}] does not hold {count} records{policy.where}"
+        )
+    if header.is_control:
+        raise _invalid(f"clients are not allowed to write control records{policy.where}")
+    if header.has_producer and header.base_sequence < 0:
+        raise _invalid(
+            f"producer {header.producer_id} uses sequence number {header.base_sequence}{policy.where}"
+        )
+
+
+def _check_structure(batch: memoryview, header: BatchHeader, policy: ValidationPolicy) -> None:
+    if header.compression_id == CompressionType.NONE:
+        end, done = walk_lengths(batch, BATCH_HEADER_BYTES, header.record_count)
+        if done != header.record_count or end != len(batch):
+            raise _invalid(f"record lengths, record count and batch size do not agree{policy.where}")
+    else:
+        check_lengths(open_pieces(batch, header, policy.max_decompressed_bytes), header.record_count)
+
+
+def _validate_fully(
+    batch: memoryview, header: BatchHeader, policy: ValidationPolicy, now_ms: int, target: CompressionType
+) -> ValidatedBatch:
+    """Scan every record; compress again when the topic's codec or the offsets inside ask for it."""
+    scanned = scan_batch(batch, header, policy.max_decompressed_bytes)
+    max_timestamp, in_order = check_records(((fields) for _, fields in scanned), header, policy, now_ms)
+    compressed = header.compression_id != CompressionType.NONE
+    if target != header.compression_id or (compressed and not in_order):
+        return finish(compress_again(batch, header, policy, now_ms, target), policy, now_ms)
+    by_broker = policy.timestamp_type is TimestampType.LOG_APPEND_TIME
+    wanted = now_ms if by_broker else max_timestamp
+    if header.timestamp_type is policy.timestamp_type and header.max_timestamp == wanted:
+        return finish(batch, policy, now_ms, header)
+    if batch.readonly:
+        batch = memoryview(bytearray(batch))
+    patch_max_timestamp(batch, policy.timestamp_type, wanted)
+    return finish(batch, policy, now_ms)
+
+
+def check_records(
+    scanned: Iterator[Fields], header: BatchHeader, policy: ValidationPolicy, now_ms: int
+) -> tuple[int, bool]:
+    """Check every record of a batch; returns the largest timestamp, and whether offset deltas count up by 1.
+
+    Raises:
+        InvalidRecords: naming every record that has no key or a bad timestamp (KIP-467), or because there are
+            not as many as the header says.
+    """
+    base = header.base_timestamp
+    by_batch = header.timestamp_type is TimestampType.LOG_APPEND_TIME
+    checks_range = policy.timestamp_type is TimestampType.CREATE_TIME
+    earliest, latest = now_ms - policy.before_max_ms, now_ms + policy.after_max_ms
+    max_timestamp = NO_TIMESTAMP
+    in_order = True
+    count = header.record_count
+    index = 0
+    errors: list[tuple[int, str]] = []
+    bad_time = False
+    for fields in scanned:
+        if index >= count:
+            raise _invalid(f"bytes are left after the last record{policy.where}")
+        timestamp = header.max_timestamp if by_batch else to_int64(base + fields.timestamp_delta)
+        if timestamp > max_timestamp:
+            max_timestamp = timestamp
+        if fields.offset_delta != index:
+            in_order = False
+        if policy.compacted and fields.key_size < 0:
+            errors.append((index, f"a record of a compacted topic must have a key{policy.where}"))
+        elif checks_range and timestamp != NO_TIMESTAMP:
+            if not earliest <= timestamp <= latest:
+                bad_time = True
+                errors.append((index, f"timestamp {timestamp} is not within [{earliest}, {latest}]"))
+        elif by_batch:
+            bad_time = True
+            errors.append((index, "a producer must not set the timestamp type LogAppendTime"))
+        index += 1
+    if index < count:
+        raise _invalid(f"the records end too early{policy.where}")
+    if errors:
+        raise refuse(errors, bad_time)
+    return max_timestamp, in_order
+
+
+def refuse(errors: list[tuple[int, str]], bad_time: bool) -> InvalidRecords:
+    """The refusal of a batch for some of its records."""
+    if bad_time:
+        message = "one or more records have been rejected due to invalid timestamp"
+        return InvalidRecords(ErrorCode.INVALID_TIMESTAMP, message, tuple(errors))
+    shown = "; ".join(f"record {index}: {why}" for index, why in errors[:3])
+    message = f"{len(errors)} records have been rejected, the first ones: {shown}"
+    return InvalidRecords(ErrorCode.INVALID_RECORD, message, tuple(errors))
+
+
+def too_large(size_bytes: int, policy: ValidationPolicy) -> InvalidRecords:
+    """The refusal of a batch that is larger than the topic allows."""
+    message = f"the record batch has {size_bytes} bytes, {policy.max_message_bytes} are allowed{policy.where}"
+    return InvalidRecords(ErrorCode.MESSAGE_TOO_LARGE, message)
+
+
+def _invalid(message: str) -> InvalidRecords:
+    return InvalidRecords(ErrorCode.INVALID_RECORD, message)
