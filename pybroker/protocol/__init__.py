@@ -1,0 +1,1 @@
+"""Kafka's wire protocol: specs, messages, and the codecs made from them."""

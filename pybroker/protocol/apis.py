@@ -1,0 +1,63 @@
+"""Every API by its key: name, versions, header versions, and its message classes when asked for."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from attrs import frozen
+
+from pybroker.protocol import messages
+from pybroker.protocol.message_classes import Message
+from pybroker.protocol.specs import api_versions, file_index
+
+CONTROLLED_SHUTDOWN: Final = 7
+API_VERSIONS: Final = 18
+
+
+@frozen
+class ApiSpec:
+    """One API as the specs know it; what this broker serves of it is the registry's business."""
+
+    key: int
+    name: str
+    versions: tuple[int, int]
+    """First and last version, both inclusive."""
+    flexible_from: int | None
+    """The first version with compact lengths and tagged fields; None when no version has them."""
+
+    @property
+    def request(self) -> type[Message]:
+        found: type[Message] = getattr(messages, f"{self.name}Request")
+        return found
+
+    @property
+    def response(self) -> type[Message]:
+        found: type[Message] = getattr(messages, f"{self.name}Response")
+        return found
+
+    def is_flexible(self, version: int) -> bool:
+        return self.flexible_from is not None and version >= self.flexible_from
+
+    def request_header_version(self, version: int) -> int:
+        """The version of RequestHeader before a request, also for versions that do not exist (yet), because
+        ApiVersions must answer those."""
+        if self.key == CONTROLLED_SHUTDOWN and version == 0:
+            return 0
+        return 2 if self.is_flexible(version) else 1
+
+    def response_header_version(self, version: int) -> int:
+        """The version of ResponseHeader before a response. ApiVersions stays at 0, since its client cannot
+        know yet what the broker speaks (KIP-511)."""
+        return 1 if self.is_flexible(version) and self.key != API_VERSIONS else 0
+
+
+def _read_apis() -> Mapping[int, ApiSpec]:
+    found = {}
+    for key in file_index():
+        api = api_versions(key)
+        flexible_from = api.flexible.first if api.flexible else None
+        found[key] = ApiSpec(key, api.name, (api.versions.first, api.versions.last), flexible_from)
+    return MappingProxyType(found)
+
+
+api_by_key: Final = _read_apis()

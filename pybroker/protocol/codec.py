@@ -1,0 +1,111 @@
+"""Bytes to messages and back, with code generated when a version of a message is first used (1 to 2 ms).
+
+Importing this costs nothing: construct and the generators are imported with the first message.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pybroker.protocol.errors import MalformedMessage, UnencodableMessage, UnsupportedVersion
+from pybroker.protocol.message_classes import Message
+
+__all__ = [
+    "MalformedMessage",
+    "UnencodableMessage",
+    "UnsupportedVersion",
+    "decode",
+    "decode_exactly",
+    "decoder",
+    "encode",
+    "encode_parts",
+    "encoder",
+    "parts_encoder",
+]
+
+M = TypeVar("M", bound=Message)
+Buffer = bytes | bytearray | memoryview
+
+_decoders: dict[tuple[type[Any], int], Callable[..., tuple[Any, int]]] = {}
+_encoders: dict[tuple[type[Any], int], tuple[Callable[[Any], bytes], Callable[[Any], list[Any]]]] = {}
+
+
+def decoder(message: type[M], version: int) -> Callable[..., tuple[M, int]]:
+    """The generated function ``(buffer, position=0) -> (message, end position)``.
+
+    It raises :class:`MalformedMessage`. ``bytes`` and ``records`` fields are slices of the buffer.
+
+    Raises:
+        UnsupportedVersion: the message has no such version.
+    """
+    found = _decoders.get((message, version))
+    if found is None:
+        from pybroker.protocol.generate_decoder import generate_decoder
+        from pybroker.protocol.schema import message_structure
+
+        name = message.__name__
+        whole = name.endswith(("Request", "Response"))
+        found = generate_decoder(message_structure(message, version), f"{name} v{version}", whole=whole)
+        _decoders[message, version] = found
+    return found
+
+
+def encoder(message: type[M], version: int) -> Callable[[M], bytes]:
+    """The generated function ``message -> bytes``.
+
+    It raises :class:`UnsupportedVersion` when a field that the version lacks holds something that must not be
+    dropped, :class:`UnencodableMessage` when a value does not fit its wire type.
+
+    Raises:
+        UnsupportedVersion: the message has no such version.
+    """
+    return _encoders_of(message, version)[0]
+
+
+def parts_encoder(message: type[M], version: int) -> Callable[[M], list[Any]]:
+    """The generated function ``message -> parts``, as :func:`encode_parts`; errors as :func:`encoder`."""
+    return _encoders_of(message, version)[1]
+
+
+def _encoders_of(
+    message: type[Any], version: int
+) -> tuple[Callable[[Any], bytes], Callable[[Any], list[Any]]]:
+    found = _encoders.get((message, version))
+    if found is None:
+        from pybroker.protocol.generate_encoder import generate_encoder
+        from pybroker.protocol.schema import message_structure
+
+        found = generate_encoder(message_structure(message, version), f"{message.__name__} v{version}")
+        _encoders[message, version] = found
+    return found
+
+
+def decode(message: type[M], version: int, buffer: Buffer, position: int = 0) -> tuple[M, int]:
+    """The message that starts at ``position``, and the position after it.
+
+    Raises:
+        MalformedMessage: the bytes are no such message.
+        UnsupportedVersion: the message has no such version.
+    """
+    return decoder(message, version)(buffer, position)
+
+
+def decode_exactly(message: type[M], version: int, buffer: Buffer, position: int = 0) -> M:
+    """As :func:`decode`, when the message must end where the buffer ends."""
+    decoded, end = decoder(message, version)(buffer, position)
+    if end != len(buffer):
+        raise MalformedMessage(f"{message.__name__} v{version}: {len(buffer) - end} bytes after its end")
+    return decoded
+
+
+def encode(message: Message, version: int) -> bytes:
+    """The message in one piece. Errors as :func:`encoder`."""
+    return _encoders_of(type(message), version)[0](message)
+
+
+def encode_parts(message: Message, version: int) -> list[Any]:
+    """The message in pieces to be sent one after the other; what they are lengths of adds up to its size.
+
+    A ``records`` field may hold any object with a length, such as a slice of a file: what is not bytes, or is
+    4 KB or more, is passed through as a piece of its own; all else is joined. Errors as :func:`encoder`.
+    """
+    return _encoders_of(type(message), version)[1](message)

@@ -1,0 +1,14 @@
+"""What can go wrong between bytes and messages. Free of construct, so that every room can import it."""
+
+
+class MalformedMessage(ValueError):
+    """The bytes are no message of that kind and version: cut short, a lying count, bad UTF-8, trailing bytes."""
+
+
+class UnsupportedVersion(ValueError):
+    """The message has no such version, or holds a value that this version cannot carry and must not drop."""
+
+
+class UnencodableMessage(ValueError):
+    """A field holds what its wire type cannot express: null where it is not allowed, a number out of range.
+    A bug of the sender, never of the bytes."""
