@@ -1,0 +1,100 @@
+"""The cluster as this broker knows it: one frozen snapshot that a request keeps from beginning to end.
+
+A new image shares with the last one all that did not change, so encoded replies can hang on its parts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from pybroker.metadata.znodes import ConfigType, FeatureRange
+from pybroker.model.endpoint import Endpoint
+from pybroker.model.ids import NO_LEADER, BrokerId, LeaderEpoch, TopicId, TopicPartition
+
+
+@frozen
+class BrokerInfo:
+    """A live broker and where it listens."""
+
+    broker_id: BrokerId
+    endpoints: tuple[Endpoint, ...]
+    rack: str | None = None
+
+    def endpoint(self, listener: str) -> Endpoint | None:
+        """Its address on a listener, None if it has no such listener."""
+        for endpoint in self.endpoints:
+            if endpoint.listener == listener:
+                return endpoint
+        return None
+
+
+@frozen
+class PartitionImage:
+    """Leadership of one partition. ``leader`` is -1 while there is none; lists are in Kafka's order."""
+
+    index: int
+    leader: BrokerId
+    leader_epoch: LeaderEpoch
+    isr: tuple[BrokerId, ...]
+    replicas: tuple[BrokerId, ...]
+    offline: tuple[BrokerId, ...] = ()
+    partition_epoch: int = 0
+    controller_epoch: int = 0
+
+    @property
+    def has_leader(self) -> bool:
+        """False while no replica may lead."""
+        return self.leader >= 0
+
+
+@frozen(eq=False)
+class TopicImage:
+    """One topic. ``partitions`` is in the order of the indexes; after a failed creation there may be gaps.
+
+    ``cache`` is for whoever encodes this topic again and again: it lives and dies with this very object.
+    """
+
+    name: str
+    topic_id: TopicId
+    partitions: Mapping[int, PartitionImage]
+    cache: dict[Any, Any] = field(factory=dict, repr=False)
+
+
+@frozen(eq=False)
+class ClusterImage:
+    """Everything a request may ask about the cluster.
+
+    ``brokers`` and ``topics`` come from the controller alone, ``configs`` and ``features`` from the store.
+    ``version`` grows by one with every image of this process; ``cache`` is like :class:`TopicImage`'s.
+    """
+
+    version: int = 0
+    cluster_id: str = ""
+    controller_id: BrokerId = NO_LEADER
+    brokers: Mapping[BrokerId, BrokerInfo] = field(factory=dict)
+    topics: Mapping[str, TopicImage] = field(factory=dict)
+    topic_names_by_id: Mapping[TopicId, str] = field(factory=dict)
+    configs: Mapping[tuple[ConfigType, str], Mapping[str, str]] = field(factory=dict)
+    features: Mapping[str, int] = field(factory=dict)
+    features_epoch: int = -1
+    broker_features: Mapping[BrokerId, Mapping[str, FeatureRange]] = field(factory=dict)
+    cache: dict[Any, Any] = field(factory=dict, repr=False)
+
+    def partition(self, topic_partition: TopicPartition) -> PartitionImage | None:
+        """One partition, None if the controller told of none."""
+        topic = self.topics.get(topic_partition[0])
+        return None if topic is None else topic.partitions.get(topic_partition[1])
+
+    def topic_id(self, name: str) -> TopicId | None:
+        """The id of a topic, None if there is no such topic."""
+        topic = self.topics.get(name)
+        return None if topic is None else topic.topic_id
+
+    def config(self, config_type: ConfigType, entity: str) -> Mapping[str, str]:
+        """The dynamic configuration of an entity; empty if it has none."""
+        return self.configs.get((config_type, entity), {})
+
+    def next(self, **changes: Any) -> "ClusterImage":
+        """The image after a change."""
+        return evolve(self, version=self.version + 1, cache={}, **changes)
