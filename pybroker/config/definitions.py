@@ -12,7 +12,7 @@ from pybroker.config.keys import ConfigKey, TopicKey
 from pybroker.config.tables.coordination import coordination_keys
 from pybroker.config.tables.kraft import kraft_keys
 from pybroker.config.tables.log import log_keys
-from pybroker.config.tables.own import own_keys
+from pybroker.config.tables.own import authorizer_keys, own_keys
 from pybroker.config.tables.remote import remote_keys
 from pybroker.config.tables.replication import replication_keys
 from pybroker.config.tables.security import security_keys
@@ -30,6 +30,7 @@ _SUBJECTS: Final[tuple[tuple[ConfigKey, ...], ...]] = (
     kraft_keys,
     remote_keys,
     own_keys,
+    authorizer_keys,
 )
 
 broker_keys: Final[Mapping[str, ConfigKey]] = {row.name: row for rows in _SUBJECTS for row in rows}

@@ -1,6 +1,6 @@
-"""Keys that Kafka does not have. They all begin with ``pybroker.``."""
+"""Keys outside Kafka's table: pybroker's own, which begin with ``pybroker.``, and those of the authorizer."""
 
-from pybroker.config.keys import MEDIUM, READ_ONLY, STRING, ConfigKey
+from pybroker.config.keys import BOOLEAN, MEDIUM, READ_ONLY, STRING, ConfigKey
 from pybroker.config.validators import one_of
 
 # fmt: off
@@ -8,5 +8,13 @@ own_keys = (
     ConfigKey("pybroker.record.validation", STRING, "structure", MEDIUM, READ_ONLY,
               one_of("header", "structure", "full"),
               ""),
+)
+
+# Kafka knows these only inside its authorizer, so DescribeConfigs does not list them.
+authorizer_keys = (
+    ConfigKey("allow.everyone.if.no.acl.found", BOOLEAN, False, MEDIUM, READ_ONLY, None,
+              "", internal=True),
+    ConfigKey("super.users", STRING, "", MEDIUM, READ_ONLY, None,
+              "", internal=True),
 )
 # fmt: on
