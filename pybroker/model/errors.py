@@ -153,3 +153,7 @@ class ApiError(Exception):
         super().__init__(code.name if message is None else f"{code.name}: {message}")
         self.code = code
         self.message = message
+
+
+class StartupError(Exception):
+    """The broker cannot start: a port in use, a locked or unwritable data directory. The message is one line."""
