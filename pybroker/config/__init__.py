@@ -1,1 +1,3 @@
-"""Configuration: Kafka's keys in one table, typed views of them, and loading from a file, options and environment."""
+"""Configuration: Kafka's keys in one table, typed views of them, and loading from a file, options and
+environment.
+"""

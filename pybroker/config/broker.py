@@ -1,7 +1,8 @@
 """The broker's configuration as typed attributes, resolved from its layers and checked as a whole.
 
-Source: ``KafkaConfig`` of Kafka 3.9. An attribute is the key with dots as underscores; keys without an attribute
-are read with :meth:`BrokerConfig.get`, keys that a listener may override with :meth:`BrokerConfig.listener_value`.
+Source: ``KafkaConfig`` of Kafka 3.9. An attribute is the key with dots as underscores; keys without an
+attribute are read with :meth:`BrokerConfig.get`, keys that a listener may override with
+:meth:`BrokerConfig.listener_value`.
 """
 
 from collections.abc import Mapping
@@ -172,7 +173,8 @@ class BrokerConfig:
         """A broker that was started with these properties and the table's defaults.
 
         Raises:
-            InvalidConfig: a value is wrong (then it is an :class:`InvalidValue`), or values contradict each other.
+            InvalidConfig: a value is wrong (then it is an :class:`InvalidValue`), or values contradict each
+            other.
         """
         return cls.from_layers(Layers(static=dict(properties)))
 
@@ -229,8 +231,8 @@ class BrokerConfig:
         return self.values[name]
 
     def listener_value(self, listener: str, name: str, *, mechanism: str | None = None) -> ConfigValue:
-        """The value of a key for one listener: ``listener.name.<listener>.[<mechanism>.]<name>`` if it was set,
-        else the plain key. SASL keys may differ by mechanism as well.
+        """The value of a key for one listener: ``listener.name.<listener>.[<mechanism>.]<name>`` if it was
+        set, else the plain key. SASL keys may differ by mechanism as well.
 
         Raises:
             KeyError: ``name`` is not a key of the table.
@@ -249,7 +251,9 @@ class BrokerConfig:
 
 
 def _parse_all(texts: Mapping[str, str]) -> dict[str, ConfigValue]:
-    """The value of every key of the table, and of every listener's key that was set. Unknown keys are skipped."""
+    """The value of every key of the table, and of every listener's key that was set. Unknown keys are
+    skipped.
+    """
     values: dict[str, ConfigValue] = {name: row.default for name, row in broker_keys.items()}
     for name, text in texts.items():
         row = find_broker_key(name)

@@ -9,7 +9,6 @@ from pybroker.config.definitions import MILLISECONDS_IN
 from pybroker.config.values import ConfigValue, InvalidConfig
 
 _MIB = 1024 * 1024
-_REBALANCE_TIME_LIMITS = ("session.timeout.ms", "heartbeat.interval.ms")
 
 
 def first_set_ms(values: Mapping[str, ConfigValue], names: Sequence[str]) -> int:
@@ -29,7 +28,16 @@ def check_consistency(values: Mapping[str, ConfigValue], log_dirs: Sequence[str]
     _check_logs(values, log_dirs)
     _check_replication(values)
     _check_connections(values)
-    _check_consumer_groups(values)
+    _check_groups(values)
+
+
+def check_compaction_lags(min_lag_ms: int, max_lag_ms: int) -> None:
+    """A record cannot have to be compacted before it may be. Raises :class:`InvalidConfig`."""
+    _require(
+        min_lag_ms <= max_lag_ms,
+        f"conflict topic config setting min.compaction.lag.ms ({min_lag_ms}) > max.compaction.lag.ms "
+        f"({max_lag_ms})",
+    )
 
 
 def _require(holds: bool, sentence: str) -> None:
@@ -67,11 +75,8 @@ def _check_logs(values: Mapping[str, ConfigValue], log_dirs: Sequence[str]) -> N
         _int(values, "log.cleaner.dedupe.buffer.size") // threads > _MIB,
         "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
     )
-    min_lag = _int(values, "log.cleaner.min.compaction.lag.ms")
-    max_lag = _int(values, "log.cleaner.max.compaction.lag.ms")
-    _require(
-        min_lag <= max_lag,
-        f"conflict topic config setting min.compaction.lag.ms ({min_lag}) > max.compaction.lag.ms ({max_lag})",
+    check_compaction_lags(
+        _int(values, "log.cleaner.min.compaction.lag.ms"), _int(values, "log.cleaner.max.compaction.lag.ms")
     )
 
 
@@ -79,8 +84,8 @@ def _check_replication(values: Mapping[str, ConfigValue]) -> None:
     wait_ms = _int(values, "replica.fetch.wait.max.ms")
     _require(
         wait_ms <= _int(values, "replica.socket.timeout.ms"),
-        "replica.socket.timeout.ms should always be at least replica.fetch.wait.max.ms to prevent unnecessary "
-        "socket timeouts",
+        "replica.socket.timeout.ms should always be at least replica.fetch.wait.max.ms to prevent "
+        "unnecessary socket timeouts",
     )
     _require(
         wait_ms <= _int(values, "replica.lag.time.max.ms"),
@@ -108,20 +113,28 @@ def _check_connections(values: Mapping[str, ConfigValue]) -> None:
     )
 
 
-def _check_consumer_groups(values: Mapping[str, ConfigValue]) -> None:
+def _check_groups(values: Mapping[str, ConfigValue]) -> None:
+    _require(
+        -1
+        <= _int(values, "offsets.commit.required.acks")
+        <= _int(values, "offsets.topic.replication.factor"),
+        "offsets.commit.required.acks must be greater or equal to -1 and less or equal to "
+        "offsets.topic.replication.factor",
+    )
     protocols = values["group.coordinator.rebalance.protocols"]
     assert isinstance(protocols, tuple)
     _require(
         "classic" in {protocol.lower() for protocol in protocols},
         "Disabling the 'classic' protocol is not supported.",
     )
-    for subject in _REBALANCE_TIME_LIMITS:
-        name, lowest, highest = (f"group.consumer.{bound}{subject}" for bound in ("", "min.", "max."))
-        _require(
-            _int(values, lowest) <= _int(values, highest),
-            f"{highest} must be greater than or equal to {lowest}",
-        )
-        _require(
-            _int(values, lowest) <= _int(values, name) <= _int(values, highest),
-            f"{name} must be between {lowest} and {highest}",
-        )
+    for kind in ("consumer", "share"):
+        for subject in ("heartbeat.interval.ms", "session.timeout.ms"):
+            _check_between_bounds(values, f"group.{kind}.", subject)
+
+
+def _check_between_bounds(values: Mapping[str, ConfigValue], prefix: str, subject: str) -> None:
+    name, lowest, highest = prefix + subject, f"{prefix}min.{subject}", f"{prefix}max.{subject}"
+    value, minimum, maximum = _int(values, name), _int(values, lowest), _int(values, highest)
+    _require(maximum >= minimum, f"{highest} must be greater than or equals to {lowest}")
+    _require(value >= minimum, f"{name} must be greater than or equals to {lowest}")
+    _require(value <= maximum, f"{name} must be less than or equals to {highest}")

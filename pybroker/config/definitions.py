@@ -67,10 +67,11 @@ _MECHANISM_KEYS: Final = (
 
 
 def synonyms_of_broker_key(name: str, *, match_listener: bool = True) -> tuple[str, ...]:
-    """The keys that mean the same as ``name``, strongest first (``DynamicBrokerConfig.brokerConfigSynonyms``).
+    """The keys that mean the same as ``name``, strongest first
+    (``DynamicBrokerConfig.brokerConfigSynonyms``).
 
-    A key of one listener (``listener.name.<listener>.[<mechanism>.]<key>``) falls back to the plain key, unless
-    ``match_listener`` is false.
+    A key of one listener (``listener.name.<listener>.[<mechanism>.]<key>``) falls back to the plain key,
+    unless ``match_listener`` is false.
     """
     if name in _SYNONYMS:
         return _SYNONYMS[name]
@@ -82,7 +83,9 @@ def synonyms_of_broker_key(name: str, *, match_listener: bool = True) -> tuple[s
 
 
 def find_broker_key(name: str) -> ConfigKey | None:
-    """The row that defines ``name``; for a key of one listener the row of the plain key. ``None`` if unknown."""
+    """The row that defines ``name``; for a key of one listener the row of the plain key. ``None`` if
+    unknown.
+    """
     for candidate in (name, *synonyms_of_broker_key(name)):
         row = broker_keys.get(candidate) or broker_quota_keys.get(candidate)
         if row is not None:

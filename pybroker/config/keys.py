@@ -26,7 +26,8 @@ class UpdateMode(Enum):
 class ConfigKey:
     """One row of the table.
 
-    ``internal`` keys work but are not shown by DescribeConfigs. ``default`` is a parsed value; ``None`` is null.
+    ``internal`` keys work but are not shown by DescribeConfigs. ``default`` is a parsed value; ``None`` is
+    null.
     """
 
     name: str
@@ -62,8 +63,10 @@ class ConfigKey:
 
 @frozen
 class TopicKey(ConfigKey):
-    """A topic's key. ``synonyms`` are the broker keys its default is taken from, the first one set wins; a name
-    that ends in ``.hours`` or ``.minutes`` counts in that unit while the topic's key counts milliseconds."""
+    """A topic's key. ``synonyms`` are the broker keys its default is taken from, the first one set wins; a
+    name that ends in ``.hours`` or ``.minutes`` counts in that unit while the topic's key counts
+    milliseconds.
+    """
 
     synonyms: tuple[str, ...] = ()
 

@@ -1,7 +1,7 @@
 """Where a broker's value comes from: four layers, the strongest first, and how they are laid over each other.
 
-Order: set for this broker at run time, set for all brokers at run time, set when the broker was started, built in.
-Source: ``DynamicBrokerConfig`` and ``ConfigHelper.configSynonyms`` of Kafka 3.9. Pure functions.
+Order: set for this broker at run time, set for all brokers at run time, set when the broker was started,
+built in. Source: ``DynamicBrokerConfig`` and ``ConfigHelper.configSynonyms`` of Kafka 3.9. Pure functions.
 """
 
 from collections.abc import Mapping
@@ -36,8 +36,9 @@ class Layers:
     dynamic_broker: Mapping[str, str] = Factory(dict)
 
     def merged(self) -> dict[str, str]:
-        """The text of every key that somebody set. A layer hides the weaker ones' other units of the same key:
-        ``log.retention.ms`` set at run time wins over ``log.retention.hours`` of the file."""
+        """The text of every key that somebody set. A layer hides the weaker ones' other units of the same
+        key: ``log.retention.ms`` set at run time wins over ``log.retention.hours`` of the file.
+        """
         merged = dict(self.static)
         for layer in (self.dynamic_default, self.dynamic_broker):
             for name, text in layer.items():

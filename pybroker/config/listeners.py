@@ -1,7 +1,7 @@
 """Listeners as the configuration gives them: parsing, the checks between the keys, and what is advertised.
 
-Source: ``SocketServerConfigs.listenerListToEndPoints``, ``CoreUtils.listenerListToEndPoints`` and the listener
-part of ``KafkaConfig`` (3.9); the sentences are Kafka's.
+Source: ``SocketServerConfigs.listenerListToEndPoints``, ``CoreUtils.listenerListToEndPoints`` and the
+listener part of ``KafkaConfig`` (3.9); the sentences are Kafka's.
 """
 
 import ipaddress
@@ -23,8 +23,9 @@ _SECURE_NAMES = frozenset({"SSL", "SASL_SSL", "SASL_PLAINTEXT"})
 class Listeners:
     """Every listener of the broker. An empty host of an endpoint is the wildcard address.
 
-    ``bound`` are the addresses to listen on, ``advertised`` those that clients are told; controller listeners of
-    a KRaft configuration are in neither. ``control_plane`` names a listener kept for the controller, if any.
+    ``bound`` are the addresses to listen on, ``advertised`` those that clients are told; controller listeners
+    of a KRaft configuration are in neither. ``control_plane`` names a listener kept for the controller, if
+    any.
     """
 
     bound: tuple[Endpoint, ...]
@@ -35,7 +36,9 @@ class Listeners:
     protocols: Mapping[str, SecurityProtocol]
 
     def resolve_advertised(self, ports: Mapping[str, int], hostname: str) -> tuple[Endpoint, ...]:
-        """What to register: port 0 becomes the port that was bound, the wildcard host becomes ``hostname``."""
+        """What to register: port 0 becomes the port that was bound, the wildcard host becomes
+        ``hostname``.
+        """
         return tuple(
             evolve(
                 endpoint,
@@ -160,8 +163,8 @@ def _check_ports(endpoints: tuple[Endpoint, ...], text: str) -> None:
             raise InvalidConfig(f"Each listener must have a different port, listeners: {text}")
         if len(sharing) - unnamed > 2:
             raise InvalidConfig(
-                "Each listener must have a different port unless exactly one listener has an IPv4 address and the "
-                f"other IPv6 address, listeners: {text}, port: {port}"
+                "Each listener must have a different port unless exactly one listener has an IPv4 address and "
+                f"the other IPv6 address, listeners: {text}, port: {port}"
             )
         if sorted(family or 0 for family in families) != [4, 6]:
             raise InvalidConfig(
@@ -192,7 +195,8 @@ def _protocol_map(
         _normalised(listener): _protocol(protocol, key)
         for listener, protocol in split_map(key, _text(values, key)).items()
     }
-    # A KRaft configuration without a map of its own gives its controllers plain text, unless it uses TLS or SASL.
+    # A KRaft configuration without a map of its own gives its controllers plain text, unless it uses TLS or
+    # SASL.
     if values["process.roles"] and key not in given:
         names = {entry.partition("://")[0].upper() for entry in split_list(_text(values, "listeners"))}
         if not _SECURE_NAMES & (names | controllers):
@@ -245,13 +249,13 @@ def _check(listeners: Listeners) -> None:
         raise InvalidConfig("There must be at least one broker advertised listener.")
     if listeners.inter_broker not in advertised:
         raise InvalidConfig(
-            "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid options "
-            f"based on currently configured listeners are {shown}"
+            "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid "
+            f"options based on currently configured listeners are {shown}"
         )
     if not set(advertised) <= set(names):
         raise InvalidConfig(
-            "advertised.listeners listener names must be equal to or a subset of the ones defined in listeners. "
-            f"Found {shown}. The valid options based on the current configuration are {','.join(names)}"
+            "advertised.listeners listener names must be equal to or a subset of the ones defined in "
+            f"listeners. Found {shown}. The valid options based on the current configuration are {','.join(names)}"
         )
     if any(endpoint.host == "0.0.0.0" for endpoint in listeners.advertised):
         raise InvalidConfig(

@@ -1,7 +1,8 @@
 """Loading: ``server.properties``, ``--override`` options and ``KAFKA_*`` variables become one BrokerConfig.
 
 An option wins over a variable, a variable over the file, as in the apache/kafka image. With none of a file, a
-Kafka variable and a ZooKeeper to join, the built-in profile of a single node is the base, otherwise the table.
+Kafka variable and a ZooKeeper to join, the built-in profile of a single node is the base, otherwise the
+table.
 """
 
 from collections.abc import Iterable, Mapping
@@ -67,9 +68,7 @@ class Loaded:
     notices: tuple[str, ...]
 
 
-def load_broker_config(
-    file: Path | None, overrides: Iterable[str], environ: Mapping[str, str]
-) -> Loaded:
+def load_broker_config(file: Path | None, overrides: Iterable[str], environ: Mapping[str, str]) -> Loaded:
     """Reads and checks everything that configures a broker.
 
     Args:
@@ -96,8 +95,9 @@ def load_broker_config(
 
 def read_environment(environ: Mapping[str, str]) -> list[Setting]:
     """The properties in the variables of the apache/kafka image: ``KAFKA_LOG_DIRS`` is ``log.dirs``; two
-    underscores stand for one, three for a dash. Without ``KAFKA_LISTENERS`` the advertised listeners are opened
-    on every address."""
+    underscores stand for one, three for a dash. Without ``KAFKA_LISTENERS`` the advertised listeners are
+    opened on every address.
+    """
     settings = [
         Setting(_property_of_variable(variable), text, variable)
         for variable, text in sorted(environ.items())
@@ -144,9 +144,7 @@ def _read_file(file: Path) -> list[Setting]:
     return [Setting(name, text, str(file)) for name, text in properties.items()]
 
 
-def _is_plain_start(
-    file: Path | None, from_environ: Iterable[Setting], given: Mapping[str, Setting]
-) -> bool:
+def _is_plain_start(file: Path | None, from_environ: Iterable[Setting], given: Mapping[str, Setting]) -> bool:
     """Whether nothing but a few options was given. Stray variables such as ``KAFKA_HOME`` do not count."""
     if file is not None or "zookeeper.connect" in given:
         return False
@@ -158,7 +156,8 @@ def _map_node_id(properties: dict[str, str], given: Mapping[str, Setting]) -> No
     node, broker = given.get("node.id"), given.get("broker.id")
     if node is not None and broker is not None and node.text.strip() != broker.text.strip():
         raise ConfigurationError(
-            f"node.id={node.text}: You must set `node.id` to the same value as `broker.id`, which is {broker.text}"
+            f"node.id={node.text}: You must set `node.id` to the same value as `broker.id`, "
+            f"which is {broker.text}"
         )
     if node is not None:
         properties["broker.id"] = node.text
@@ -214,6 +213,6 @@ def _notices(given: Mapping[str, Setting]) -> Iterable[str]:
         yield f"node.id={given['node.id'].text} is taken as broker.id"
     if "controller.listener.names" in given:
         names = given["controller.listener.names"].text
-        yield f"controller.listener.names={names}: these listeners are for a KRaft controller and are not opened"
+        yield f"controller.listener.names={names}: listeners of a KRaft controller are not opened"
     for name in sorted(kraft_key_names & given.keys() - _KRAFT_KEYS_WITH_EFFECT):
         yield f"{name} configures Kafka's own metadata quorum and has no effect here"

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from pybroker.config.broker import BrokerConfig
-from pybroker.config.consistency import first_set_ms
+from pybroker.config.consistency import check_compaction_lags, first_set_ms
 from pybroker.config.definitions import topic_keys
 from pybroker.config.keys import MAX_LONG
 from pybroker.config.values import ConfigValue, InvalidConfig
@@ -122,7 +122,8 @@ def topic_defaults(broker: BrokerConfig) -> dict[str, ConfigValue]:
     retention_ms = values["retention.ms"]
     if isinstance(retention_ms, int) and retention_ms < 0:
         values["retention.ms"] = -1
-    # Formats older than version 2 cannot be chosen any more: since inter.broker.protocol.version 3.0 it is ignored.
+    # Formats older than version 2 cannot be chosen any more: since inter.broker.protocol.version 3.0 it is
+    # ignored.
     values["message.format.version"] = topic_keys["message.format.version"].default
     _settle_timestamp_bounds(values, "message.timestamp.")
     return values
@@ -155,20 +156,17 @@ def _settle_timestamp_bounds(values: dict[str, ConfigValue], prefix: str) -> Non
 
 
 def _check_consistency(values: Mapping[str, ConfigValue]) -> None:
-    min_lag, max_lag = values["min.compaction.lag.ms"], values["max.compaction.lag.ms"]
-    assert isinstance(min_lag, int)
-    assert isinstance(max_lag, int)
-    if min_lag > max_lag:
-        raise InvalidConfig(
-            f"conflict topic config setting min.compaction.lag.ms ({min_lag}) > max.compaction.lag.ms ({max_lag})"
-        )
+    min_lag_ms, max_lag_ms = values["min.compaction.lag.ms"], values["max.compaction.lag.ms"]
+    assert isinstance(min_lag_ms, int)
+    assert isinstance(max_lag_ms, int)
+    check_compaction_lags(min_lag_ms, max_lag_ms)
     if values["remote.log.delete.on.disable"] or values["remote.log.copy.disable"]:
         raise InvalidConfig(
-            "It is invalid to set `remote.log.delete.on.disable` or `remote.log.copy.disable` under Zookeeper's "
-            "mode."
+            "It is invalid to set `remote.log.delete.on.disable` or `remote.log.copy.disable` under "
+            "Zookeeper's mode."
         )
     if values["remote.storage.enable"]:
         raise InvalidConfig(
-            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log "
-            "storage."
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote "
+            "log storage."
         )

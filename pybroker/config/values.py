@@ -1,4 +1,5 @@
-"""Configuration values: from text to Python, back to Kafka's text, and Kafka's words for what is wrong with them.
+"""Configuration values: from text to Python, back to Kafka's text, and Kafka's words for what is wrong with
+them.
 
 Source: ``ConfigDef.parseType`` and ``ConfigDef.convertToString`` of Kafka 3.9. Integers have Java's ranges,
 text is trimmed as Java's ``String.trim`` does, lists are split at commas.
@@ -14,7 +15,9 @@ ConfigValue: TypeAlias = bool | int | float | str | tuple[str, ...] | None
 
 
 class ConfigType(IntEnum):
-    """Type of a key, with the number that DescribeConfigs replies carry (``DescribeConfigsResponse.ConfigType``)."""
+    """Type of a key, with the number that DescribeConfigs replies carry
+    (``DescribeConfigsResponse.ConfigType``).
+    """
 
     UNKNOWN = 0
     BOOLEAN = 1
@@ -124,7 +127,9 @@ def _parse_double(name: str, text: str, trimmed: str) -> float:
 
 
 def _java_double(value: float) -> str:
-    """``Double.toString``: plain from 0.001 up to 10 million, otherwise one digit before the point and ``E``."""
+    """``Double.toString``: plain from 0.001 up to 10 million, otherwise one digit before the point and
+    ``E``.
+    """
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if value == 0 or 1e-3 <= abs(value) < 1e7:

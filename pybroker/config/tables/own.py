@@ -7,14 +7,15 @@ from pybroker.config.validators import one_of
 own_keys = (
     ConfigKey("pybroker.record.validation", STRING, "structure", MEDIUM, READ_ONLY,
               one_of("header", "structure", "full"),
-              ""),
+              "How deep produced batches are checked: header, structure (record lengths too), or full as "
+              "Kafka does."),
 )
 
 # Kafka knows these only inside its authorizer, so DescribeConfigs does not list them.
 authorizer_keys = (
     ConfigKey("allow.everyone.if.no.acl.found", BOOLEAN, False, MEDIUM, READ_ONLY, None,
-              "", internal=True),
+              "Whether a resource that no rule names is open to everyone.", internal=True),
     ConfigKey("super.users", STRING, "", MEDIUM, READ_ONLY, None,
-              "", internal=True),
+              "Principals, separated by semicolons, that may do everything.", internal=True),
 )
 # fmt: on
