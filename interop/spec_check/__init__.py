@@ -1,0 +1,1 @@
+"""Compares ``protocol_specs/`` with Kafka's own message definitions: ``python -m interop.spec_check``."""
