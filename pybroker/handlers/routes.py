@@ -1,0 +1,33 @@
+"""A row of the registry: one API, the versions served, who answers it."""
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from pybroker.handlers.context import RequestContext
+
+
+class Handler(Protocol):
+    """Answers one API. Request and response are the API's own messages; None means that no reply is sent."""
+
+    def __call__(self, context: RequestContext, request: Any, /) -> Awaitable[Any]: ...
+
+
+@frozen
+class Route:
+    """One API of the registry.
+
+    Attributes:
+        key: the API key.
+        min_version, max_version: the versions served, both inclusive.
+        handler: who answers.
+        operation: the ACL operation that the API asks for, in Kafka's words; None when the handler decides
+            by itself or nothing is needed.
+    """
+
+    key: int
+    min_version: int
+    max_version: int
+    handler: Handler
+    operation: str | None = None
