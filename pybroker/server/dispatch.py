@@ -1,0 +1,227 @@
+"""From a frame to its reply: header, gates, decode, handler, encode.
+
+Errors come in four kinds. A frame that cannot be read or is not served closes the connection with one log
+line (ApiVersions alone is answered, in its first version). What a client must expect is an :class:`ApiError`.
+A bug is logged once with its traceback and answered with UNKNOWN_SERVER_ERROR. Cancellation passes through.
+"""
+
+import logging
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import frozen
+
+from pybroker.handlers.api_versions import unsupported_version_response
+from pybroker.handlers.context import CloseConnection, ConnectionState, RequestContext
+from pybroker.handlers.routes import Handler, Route
+from pybroker.instruments.metrics import ServerMetrics
+from pybroker.instruments.seams import BeforeHandler, BeforeSend
+from pybroker.metadata.image import ClusterImage
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.protocol.apis import ApiSpec, api_by_key
+from pybroker.protocol.codec import decoder, encode_parts
+from pybroker.protocol.errors import MalformedMessage
+from pybroker.protocol.headers import encode_response_header
+from pybroker.protocol.messages import Message, RequestHeader
+from pybroker.server.error_replies import error_response
+from pybroker.server.transport import Part
+
+log = logging.getLogger(__name__)
+
+API_VERSIONS = 18
+OPEN_TO_STRANGERS = frozenset({API_VERSIONS, 17, 36})
+"""The APIs that may be called before authentication: ApiVersions, SaslHandshake, SaslAuthenticate."""
+
+_START = struct.Struct(">hhi")
+_SIZE = struct.Struct(">i")
+
+
+@frozen
+class _Call:
+    """Everything one (API, version) needs, looked up once."""
+
+    api: ApiSpec
+    version: int
+    handler: Handler
+    decode_header: Callable[..., tuple[Any, int]]
+    decode_body: Callable[..., tuple[Any, int]]
+    response_header_version: int
+
+
+def expected_error(error: Exception) -> ErrorCode | None:
+    """The code of an exception that is no bug; None for all others. The default of ``Dispatcher``."""
+    return error.code if isinstance(error, ApiError) else None
+
+
+class Dispatcher:
+    """Answers frames by the routes of the registry.
+
+    Args:
+        routes: what is served.
+        image: gives the current cluster image; taken once per request.
+        metrics: counts requests and refusals.
+        expected_error: the table that maps exceptions to error codes.
+        before_handler, before_send: the seams; None is free.
+
+    Raises:
+        ValueError: a route serves an API or a version that the protocol does not know, or one twice.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        image: Callable[[], ClusterImage],
+        metrics: ServerMetrics,
+        *,
+        expected_error: Callable[[Exception], ErrorCode | None] = expected_error,
+        before_handler: BeforeHandler | None = None,
+        before_send: BeforeSend | None = None,
+    ) -> None:
+        self._routes: dict[int, Route] = {}
+        for route in routes:
+            _check(route)
+            if self._routes.setdefault(route.key, route) is not route:
+                raise ValueError(f"API {route.key} has two routes")
+        self._calls: dict[tuple[int, int], _Call] = {}
+        self._image = image
+        self._metrics = metrics
+        self._expected_error = expected_error
+        self.before_handler = before_handler
+        self.before_send = before_send
+
+    async def handle_frame(self, connection: ConnectionState, frame: memoryview) -> list[Part] | None:
+        """The reply to one frame, with its size in front; None when the request has no reply.
+
+        Raises:
+            CloseConnection: the frame cannot be answered; the message says why.
+        """
+        try:
+            key, version, correlation_id = _START.unpack_from(frame)
+        except struct.error:
+            raise self._refusal(f"a frame of {len(frame)} bytes is no request") from None
+        call = self._calls.get((key, version)) or self._find_call(key, version)
+        if call is None:
+            return _encode(correlation_id, 0, unsupported_version_response(self._routes[key]), 0)
+        if not connection.is_authenticated and key not in OPEN_TO_STRANGERS:
+            raise self._refusal(f"{call.api.name} before authentication")
+        try:
+            header, start = call.decode_header(frame, 0)
+            request, end = call.decode_body(frame, start)
+        except MalformedMessage as error:
+            raise self._refusal(f"{call.api.name} version {version} is malformed: {error}") from None
+        if end != len(frame):
+            raise self._refusal(f"{call.api.name} version {version} has {len(frame) - end} bytes too many")
+        context = RequestContext(key, version, correlation_id, header.client_id, connection, self._image())
+        self._metrics.requests[key] += 1
+        response = await self._respond(call, context, request)
+        if response is None:
+            return None
+        try:
+            return _encode(correlation_id, call.response_header_version, response, version)
+        except Exception as error:  # noqa: BLE001 - the boundary of a bug
+            release_slices(response)
+            response = self._failure(call, context, request, error)
+            return _encode(correlation_id, call.response_header_version, response, version)
+
+    async def _respond(self, call: _Call, context: RequestContext, request: Any) -> Any:
+        try:
+            replacement = None
+            if self.before_handler is not None:
+                replacement = await self.before_handler(context, request)
+            response = await call.handler(context, request) if replacement is None else replacement.response
+        except CloseConnection:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary of a bug
+            response = self._failure(call, context, request, error)
+        if self.before_send is not None:
+            replacement = await self.before_send(context, request, response)
+            if replacement is not None:
+                if response is not None and replacement.response is not response:
+                    release_slices(response)
+                response = replacement.response
+        return response
+
+    def _failure(self, call: _Call, context: RequestContext, request: Any, error: Exception) -> Any:
+        """The response that tells of an exception.
+
+        Raises:
+            CloseConnection: this API has no way to tell.
+        """
+        code = self._expected_error(error)
+        message = error.message if isinstance(error, ApiError) else None
+        if code is None:
+            self._metrics.handler_failures += 1
+            code = ErrorCode.UNKNOWN_SERVER_ERROR
+            log.error(
+                "%s version %d of client %r (correlation id %d, %s) failed",
+                call.api.name,
+                context.api_version,
+                context.client_id,
+                context.correlation_id,
+                context.connection_id,
+                exc_info=error,
+            )
+        response = error_response(call.api, context.api_version, request, code, message)
+        if response is None:
+            raise CloseConnection(f"{call.api.name} failed with {code.name} and has no reply to say so")
+        return response
+
+    def _find_call(self, key: int, version: int) -> _Call | None:
+        """Makes the row of an API and version; None for a version of ApiVersions that is not served."""
+        route = self._routes.get(key)
+        if route is None:
+            raise self._refusal(f"API {key} version {version} is not served")
+        api = api_by_key[key]
+        if not route.min_version <= version <= route.max_version:
+            if key == API_VERSIONS:
+                return None
+            raise self._refusal(f"{api.name} version {version} is not served")
+        call = _Call(
+            api,
+            version,
+            route.handler,
+            decoder(RequestHeader, api.request_header_version(version)),
+            decoder(api.request, version),
+            api.response_header_version(version),
+        )
+        self._calls[key, version] = call
+        return call
+
+    def _refusal(self, reason: str) -> CloseConnection:
+        self._metrics.frames_refused += 1
+        return CloseConnection(reason)
+
+
+def release_slices(message: Any) -> None:
+    """Lets go of every file that a response which will not be sent still holds."""
+    if isinstance(message, (list, tuple)):
+        for item in message:
+            release_slices(item)
+    elif isinstance(message, Message):
+        for name in message.__slots__:
+            release_slices(getattr(message, name))
+    elif hasattr(message, "fileno"):
+        message.release()
+
+
+def _encode(correlation_id: int, header_version: int, response: Message, version: int) -> list[Part]:
+    header = encode_response_header(correlation_id, header_version)
+    body: list[Part] = encode_parts(response, version)
+    size = len(header)
+    for part in body:
+        size += len(part)
+    body.insert(0, _SIZE.pack(size) + header)
+    return body
+
+
+def _check(route: Route) -> None:
+    api = api_by_key.get(route.key)
+    if api is None:
+        raise ValueError(f"the protocol has no API {route.key}")
+    lowest, highest = api.versions
+    if not lowest <= route.min_version <= route.max_version <= highest:
+        raise ValueError(
+            f"{api.name} cannot serve versions {route.min_version} to {route.max_version}, "
+            f"only {lowest} to {highest}"
+        )

@@ -1,0 +1,281 @@
+"""The reply that carries one error code for a whole request.
+
+Most responses have an error code of their own. The others have one per topic, partition, group or resource,
+and answer for every item that the request names; the table below tells where the two lists are and which
+fields identify an item. Source: ``getErrorResponse`` of each request class in Kafka 3.9's clients.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from pybroker.model.errors import ErrorCode
+from pybroker.protocol.apis import ApiSpec
+
+PRODUCE = 0
+ITSELF = ""
+"""Stands for the request's item itself, when its list holds plain names or numbers."""
+
+
+@frozen
+class Mirror:
+    """A list of the response that answers item by item for a list of the request.
+
+    Attributes:
+        request_list, response_list: names of the two fields.
+        struct: the class of the response's items.
+        keys: what identifies an item: field of the response to field of the request.
+        fixed: other fields that an error fills, when not with their defaults.
+        inner: the lists inside the items; without it the items themselves carry the error code.
+        code: the field that carries it.
+    """
+
+    request_list: str
+    response_list: str
+    struct: str
+    keys: Mapping[str, str]
+    inner: "Mirror | None" = None
+    fixed: Mapping[str, Any] = field(factory=dict)
+    code: str = "error_code"
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+_NAME = _same("name")
+_NAME_OR_ID = _same("name", "topic_id")
+_INDEX = _same("partition_index")
+_RESOURCE = _same("resource_type", "resource_name")
+_NO_OFFSET = {"committed_offset": -1, "metadata": ""}
+_TXN_TOPIC = Mirror(
+    "partitions",
+    "results_by_partition",
+    "AddPartitionsToTxnPartitionResult",
+    {"partition_index": ITSELF},
+    code="partition_error_code",
+)
+
+MIRRORS: Mapping[int, tuple[Mirror, ...]] = {
+    PRODUCE: (
+        Mirror(
+            "topic_data",
+            "responses",
+            "TopicProduceResponse",
+            _NAME_OR_ID,
+            Mirror(
+                "partition_data",
+                "partition_responses",
+                "PartitionProduceResponse",
+                _same("index"),
+                fixed={"base_offset": -1},
+            ),
+        ),
+    ),
+    1: (
+        Mirror(
+            "topics",
+            "responses",
+            "FetchableTopicResponse",
+            _same("topic", "topic_id"),
+            Mirror(
+                "partitions",
+                "partitions",
+                "PartitionData",
+                {"partition_index": "partition"},
+                fixed={"high_watermark": -1, "records": b""},
+            ),
+        ),
+    ),
+    2: (
+        Mirror(
+            "topics",
+            "topics",
+            "ListOffsetsTopicResponse",
+            _NAME,
+            Mirror("partitions", "partitions", "ListOffsetsPartitionResponse", _INDEX),
+        ),
+    ),
+    3: (Mirror("topics", "topics", "MetadataResponseTopic", _NAME_OR_ID),),
+    8: (
+        Mirror(
+            "topics",
+            "topics",
+            "OffsetCommitResponseTopic",
+            _NAME_OR_ID,
+            Mirror("partitions", "partitions", "OffsetCommitResponsePartition", _INDEX),
+        ),
+    ),
+    9: (
+        Mirror("groups", "groups", "OffsetFetchResponseGroup", _same("group_id")),
+        Mirror(
+            "topics",
+            "topics",
+            "OffsetFetchResponseTopic",
+            _NAME,
+            Mirror(
+                "partition_indexes",
+                "partitions",
+                "OffsetFetchResponsePartition",
+                {"partition_index": ITSELF},
+                fixed=_NO_OFFSET,
+            ),
+        ),
+    ),
+    10: (
+        Mirror(
+            "coordinator_keys",
+            "coordinators",
+            "Coordinator",
+            {"key": ITSELF},
+            fixed={"node_id": -1, "port": -1},
+        ),
+    ),
+    15: (Mirror("groups", "groups", "DescribedGroup", {"group_id": ITSELF}),),
+    19: (Mirror("topics", "topics", "CreatableTopicResult", _NAME),),
+    20: (
+        Mirror("topics", "responses", "DeletableTopicResult", _NAME_OR_ID),
+        Mirror("topic_names", "responses", "DeletableTopicResult", {"name": ITSELF}),
+    ),
+    21: (
+        Mirror(
+            "topics",
+            "topics",
+            "DeleteRecordsTopicResult",
+            _NAME,
+            Mirror(
+                "partitions",
+                "partitions",
+                "DeleteRecordsPartitionResult",
+                _INDEX,
+                fixed={"low_watermark": -1},
+            ),
+        ),
+    ),
+    23: (
+        Mirror(
+            "topics",
+            "topics",
+            "OffsetForLeaderTopicResult",
+            _same("topic"),
+            Mirror("partitions", "partitions", "EpochEndOffset", _same("partition")),
+        ),
+    ),
+    24: (
+        Mirror(
+            "v3_and_below_topics",
+            "results_by_topic_v3_and_below",
+            "AddPartitionsToTxnTopicResult",
+            _NAME,
+            _TXN_TOPIC,
+        ),
+    ),
+    27: (
+        Mirror(
+            "markers",
+            "markers",
+            "WritableTxnMarkerResult",
+            _same("producer_id"),
+            Mirror(
+                "topics",
+                "topics",
+                "WritableTxnMarkerTopicResult",
+                _NAME,
+                Mirror(
+                    "partition_indexes",
+                    "partitions",
+                    "WritableTxnMarkerPartitionResult",
+                    {"partition_index": ITSELF},
+                ),
+            ),
+        ),
+    ),
+    28: (
+        Mirror(
+            "topics",
+            "topics",
+            "TxnOffsetCommitResponseTopic",
+            _NAME_OR_ID,
+            Mirror("partitions", "partitions", "TxnOffsetCommitResponsePartition", _INDEX),
+        ),
+    ),
+    30: (Mirror("creations", "results", "AclCreationResult", {}),),
+    31: (Mirror("filters", "filter_results", "DeleteAclsFilterResult", {}),),
+    32: (Mirror("resources", "results", "DescribeConfigsResult", _RESOURCE),),
+    33: (Mirror("resources", "responses", "AlterConfigsResourceResponse", _RESOURCE),),
+    37: (Mirror("topics", "results", "CreatePartitionsTopicResult", _NAME),),
+    42: (Mirror("groups_names", "results", "DeletableGroupResult", {"group_id": ITSELF}),),
+    43: (
+        Mirror(
+            "topic_partitions",
+            "replica_election_results",
+            "ReplicaElectionResult",
+            _same("topic"),
+            Mirror("partitions", "partition_result", "PartitionResult", {"partition_id": ITSELF}),
+        ),
+    ),
+    44: (Mirror("resources", "responses", "AlterConfigsResourceResponse", _RESOURCE),),
+    49: (Mirror("entries", "entries", "EntryData", {}),),
+    51: (
+        Mirror("deletions", "results", "AlterUserScramCredentialsResult", {"user": "name"}),
+        Mirror("upsertions", "results", "AlterUserScramCredentialsResult", {"user": "name"}),
+    ),
+    61: (
+        Mirror(
+            "topics",
+            "topics",
+            "TopicResponse",
+            _NAME,
+            Mirror("partition_indexes", "partitions", "PartitionResponse", {"partition_index": ITSELF}),
+        ),
+    ),
+    65: (
+        Mirror("transactional_ids", "transaction_states", "TransactionState", {"transactional_id": ITSELF}),
+    ),
+    69: (Mirror("group_ids", "groups", "DescribedGroup", {"group_id": ITSELF}),),
+    75: (Mirror("topics", "topics", "DescribeTopicPartitionsResponseTopic", _NAME),),
+    77: (Mirror("group_ids", "groups", "DescribedGroup", {"group_id": ITSELF}),),
+    89: (Mirror("group_ids", "groups", "DescribedGroup", {"group_id": ITSELF}),),
+}
+
+
+def error_response(
+    api: ApiSpec, version: int, request: Any, code: ErrorCode, message: str | None = None
+) -> Any | None:
+    """The response of ``api`` that tells ``code`` for all that ``request`` asks; None when there is no such
+    response: a produce request without acknowledgement, or an API that the table leaves out."""
+    if api.key == PRODUCE and request.acks == 0:
+        return None
+    response = api.response()
+    if any(spec.name == "error_code" and version in spec.versions for spec in response.__spec__.fields):
+        _tell(response, "error_code", code, message)
+        return response
+    mirrors = MIRRORS.get(api.key)
+    if mirrors is None:
+        return None
+    for mirror in mirrors:
+        getattr(response, mirror.response_list).extend(_items(mirror, type(response), request, code, message))
+    return response
+
+
+def _items(mirror: Mirror, owner: Any, request: Any, code: ErrorCode, message: str | None) -> Iterator[Any]:
+    make = getattr(owner, mirror.struct)
+    for asked in getattr(request, mirror.request_list) or ():
+        item = make(**mirror.fixed)
+        for name, source in mirror.keys.items():
+            value = asked if source == ITSELF else getattr(asked, source)
+            if value is not None:
+                setattr(item, name, value)
+        inner = mirror.inner
+        if inner is None:
+            _tell(item, mirror.code, code, message)
+        else:
+            getattr(item, inner.response_list).extend(_items(inner, owner, asked, code, message))
+        yield item
+
+
+def _tell(target: Any, field_name: str, code: ErrorCode, message: str | None) -> None:
+    setattr(target, field_name, int(code))
+    if message is not None and hasattr(target, "error_message"):
+        target.error_message = message
