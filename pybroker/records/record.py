@@ -1,7 +1,7 @@
 """Single records of magic 2: finding their fields, walking their lengths, writing them.
 
 Source: Kafka's ``DefaultRecord``. A record is a varint length, then attributes, timestamp delta, offset
-delta, nullable key and value, and headers. Walking looks at lengths only, which is much cheaper than scanning.
+delta, nullable key and value, and headers. Walking looks at lengths only, and is much cheaper.
 """
 
 from collections.abc import Iterator, Sequence
@@ -162,7 +162,7 @@ def read_headers(buffer: Buffer, fields: Fields) -> tuple[tuple[str, bytes | Non
 
 
 def stream_records(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, Fields]]:
-    """Scan the records of a stream, as (the bytes that hold it, its fields). It holds no more than one record.
+    """Scan the records of a stream, as (the bytes that hold it, its fields). One record at a time is held.
 
     Raises:
         InvalidRecords: the stream ends inside a record, or a record is malformed (``INVALID_RECORD``).

@@ -9,6 +9,7 @@ from pybroker.records.builder import RecordBatchBuilder
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import NO_TIMESTAMP, BatchHeader, CompressionType, Record, TimestampType
 from pybroker.records.policy import ValidationPolicy
+from pybroker.records.refusals import too_large
 
 
 def compress_again(
@@ -53,8 +54,5 @@ def build_for_topic(
         raise InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, f"{error}{policy.where}") from error
     built = memoryview(bytearray(builder.build()))
     if len(built) > policy.max_message_bytes:
-        message = (
-            f"the record batch has {len(built)} bytes when stored, {policy.max_message_bytes} are allowed"
-        )
-        raise InvalidRecords(ErrorCode.MESSAGE_TOO_LARGE, message + policy.where)
+        raise too_large(len(built), policy)
     return built

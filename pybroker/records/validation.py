@@ -1,7 +1,7 @@
 """Deciding whether records may be appended, before anything is changed.
 
-Sources: Kafka's ``ProduceRequest.validateRecords``, ``UnifiedLog.analyzeAndValidateRecords``, ``LogValidator``, in
-that order; so are the checks, because the first one that fails decides the error code.
+Sources: Kafka's ``ProduceRequest.validateRecords``, ``UnifiedLog.analyzeAndValidateRecords`` and
+``LogValidator``, in that order; so are the checks, because the first one that fails decides the error code.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from attrs import frozen
 from pybroker.model.errors import ErrorCode
 from pybroker.records.batch import open_pieces, scan_batch, to_int64
 from pybroker.records.compression import swells_beyond
-from pybroker.records.errors import InvalidRecords
+from pybroker.records.errors import InvalidRecords, NothingToAppend
 from pybroker.records.header import (
     COMPRESSION_MASK,
     CURRENT_MAGIC,
@@ -28,7 +28,18 @@ from pybroker.records.header import (
 from pybroker.records.layout import ATTRIBUTES_POSITION, BATCH_HEADER_BYTES, MAGIC_POSITION
 from pybroker.records.policy import Origin, ValidationLevel, ValidationPolicy
 from pybroker.records.record import Fields, check_lengths, walk_lengths
+from pybroker.records.refusals import (
+    bad_timestamp,
+    corrupt,
+    invalid,
+    no_key,
+    refuse,
+    too_large,
+    unknown_codec,
+    wrong_timestamp_type,
+)
 from pybroker.records.rewriting import compress_again
+from pybroker.records.upconversion import convert_message_set
 
 LATEST_PRODUCE_VERSION = 13
 MIN_BATCH_VERSION = 3
@@ -82,8 +93,6 @@ def validate_produce(
     """
     size = _check_shape(records, produce_version)
     if records[MAGIC_POSITION] != CURRENT_MAGIC:
-        from pybroker.records.upconversion import convert_message_set
-
         return finish(convert_message_set(records, policy, now_ms), policy, now_ms)
     batch = memoryview(records)[:size]
     header = _check_batch(batch, policy, origin)
@@ -141,21 +150,19 @@ def _check_shape(records: Buffer, produce_version: int) -> int:
     size = next_batch_size(records, 0)
     if size is None:
         if produce_version >= MIN_BATCH_VERSION:
-            raise _invalid("a Produce request must have a record batch for each partition")
-        from pybroker.records.errors import NothingToAppend
-
+            raise invalid("a Produce request must have a record batch for each partition")
         raise NothingToAppend
     magic = records[MAGIC_POSITION]
     if produce_version >= MIN_BATCH_VERSION:
         if magic != CURRENT_MAGIC:
-            raise _invalid(f"Produce version {produce_version} takes record batches of magic 2 only")
+            raise invalid(f"Produce version {produce_version} takes record batches of magic 2 only")
         if produce_version < MIN_ZSTD_VERSION and size >= BATCH_HEADER_BYTES:
             codec = records[ATTRIBUTES_POSITION + 1] & COMPRESSION_MASK
             if codec == CompressionType.ZSTD:
                 message = f"Produce version {produce_version} is not allowed to use zstd compression"
                 raise InvalidRecords(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, message)
     if magic == CURRENT_MAGIC and len(records) > size and next_batch_size(records, size) is not None:
-        raise _invalid("a Produce request takes exactly one record batch for each partition")
+        raise invalid("a Produce request takes exactly one record batch for each partition")
     return size
 
 
@@ -164,15 +171,13 @@ def _check_batch(batch: memoryview, policy: ValidationPolicy, origin: Origin) ->
     header = read_batch_header(batch)
     client = origin is Origin.CLIENT
     if client and header.base_offset != 0:
-        raise _invalid(f"the base offset must be 0, but is {header.base_offset}{policy.where}")
+        raise invalid(f"the base offset must be 0, but is {header.base_offset}", policy)
     if header.size_in_bytes > policy.max_message_bytes:
         raise too_large(header.size_in_bytes, policy)
     if not crc_is_valid(batch):
-        message = f"the record batch is corrupt (stored crc {header.crc}){policy.where}"
-        raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, message)
+        raise corrupt(policy)
     if header.compression_id > CompressionType.ZSTD:
-        message = f"unknown compression type {header.compression_id}{policy.where}"
-        raise InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, message)
+        raise unknown_codec(header.compression_id, policy)
     if client:
         _check_client_header(header, policy)
     return header
@@ -181,26 +186,24 @@ def _check_batch(batch: memoryview, policy: ValidationPolicy, origin: Origin) ->
 def _check_client_header(header: BatchHeader, policy: ValidationPolicy) -> None:
     count = header.record_count
     if header.last_offset_delta < 0:
-        raise _invalid(f"the offset range [0, {header.last_offset_delta}] is empty{policy.where}")
+        raise invalid(f"the offset range [0, {header.last_offset_delta}] is empty", policy)
     if count <= 0:
-        raise _invalid(f"the record count {count} is not positive{policy.where}")
+        raise invalid(f"the record count {count} is not positive", policy)
     if count != header.last_offset_delta + 1:
-        raise _invalid(
-            f"the offset range [0, {header.last_offset_delta}] does not hold {count} records{policy.where}"
+        raise invalid(
+            f"the offset range [0, {header.last_offset_delta}] does not hold {count} records", policy
         )
     if header.is_control:
-        raise _invalid(f"clients are not allowed to write control records{policy.where}")
+        raise invalid("clients are not allowed to write control records", policy)
     if header.has_producer and header.base_sequence < 0:
-        raise _invalid(
-            f"producer {header.producer_id} uses sequence number {header.base_sequence}{policy.where}"
-        )
+        raise invalid(f"producer {header.producer_id} uses sequence number {header.base_sequence}", policy)
 
 
 def _check_structure(batch: memoryview, header: BatchHeader, policy: ValidationPolicy) -> None:
     if header.compression_id == CompressionType.NONE:
         end, done = walk_lengths(batch, BATCH_HEADER_BYTES, header.record_count)
         if done != header.record_count or end != len(batch):
-            raise _invalid(f"record lengths, record count and batch size do not agree{policy.where}")
+            raise invalid("record lengths, record count and batch size do not agree", policy)
     else:
         check_lengths(open_pieces(batch, header, policy.max_decompressed_bytes), header.record_count)
 
@@ -245,44 +248,24 @@ def check_records(
     bad_time = False
     for fields in scanned:
         if index >= count:
-            raise _invalid(f"bytes are left after the last record{policy.where}")
+            raise invalid("bytes are left after the last record", policy)
         timestamp = header.max_timestamp if by_batch else to_int64(base + fields.timestamp_delta)
         if timestamp > max_timestamp:
             max_timestamp = timestamp
         if fields.offset_delta != index:
             in_order = False
         if policy.compacted and fields.key_size < 0:
-            errors.append((index, f"a record of a compacted topic must have a key{policy.where}"))
+            errors.append((index, no_key(policy)))
         elif checks_range and timestamp != NO_TIMESTAMP:
             if not earliest <= timestamp <= latest:
                 bad_time = True
-                errors.append((index, f"timestamp {timestamp} is not within [{earliest}, {latest}]"))
+                errors.append((index, bad_timestamp(timestamp, policy, now_ms)))
         elif by_batch:
             bad_time = True
-            errors.append((index, "a producer must not set the timestamp type LogAppendTime"))
+            errors.append((index, wrong_timestamp_type()))
         index += 1
     if index < count:
-        raise _invalid(f"the records end too early{policy.where}")
+        raise invalid("the records end too early", policy)
     if errors:
         raise refuse(errors, bad_time)
     return max_timestamp, in_order
-
-
-def refuse(errors: list[tuple[int, str]], bad_time: bool) -> InvalidRecords:
-    """The refusal of a batch for some of its records."""
-    if bad_time:
-        message = "one or more records have been rejected due to invalid timestamp"
-        return InvalidRecords(ErrorCode.INVALID_TIMESTAMP, message, tuple(errors))
-    shown = "; ".join(f"record {index}: {why}" for index, why in errors[:3])
-    message = f"{len(errors)} records have been rejected, the first ones: {shown}"
-    return InvalidRecords(ErrorCode.INVALID_RECORD, message, tuple(errors))
-
-
-def too_large(size_bytes: int, policy: ValidationPolicy) -> InvalidRecords:
-    """The refusal of a batch that is larger than the topic allows."""
-    message = f"the record batch has {size_bytes} bytes, {policy.max_message_bytes} are allowed{policy.where}"
-    return InvalidRecords(ErrorCode.MESSAGE_TOO_LARGE, message)
-
-
-def _invalid(message: str) -> InvalidRecords:
-    return InvalidRecords(ErrorCode.INVALID_RECORD, message)

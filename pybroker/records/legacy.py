@@ -1,0 +1,252 @@
+"""Messages of magic 0 and 1: reading and writing message sets.
+
+A message set is a plain sequence of messages. A compressed one is a single wrapper message whose value is a
+compressed message set; in magic 1 the offsets inside count from the first message, and the wrapper has the
+offset of the last one. Source: Kafka's ``LegacyRecord`` and ``AbstractLegacyRecordBatch``.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from struct import Struct, error
+from typing import NamedTuple
+
+from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import Offset
+from pybroker.records.batch import checked_pieces
+from pybroker.records.compression import DEFAULT_CEILING_BYTES, compress
+from pybroker.records.errors import InvalidRecords
+from pybroker.records.header import (
+    COMPRESSION_MASK,
+    MIN_MESSAGE_BYTES,
+    NO_TIMESTAMP,
+    TIMESTAMP_TYPE_FLAG,
+    Buffer,
+    CompressionType,
+    Record,
+    TimestampType,
+    next_batch_size,
+)
+from pybroker.records.layout import (
+    LOG_OVERHEAD,
+    LOG_OVERHEAD_BYTES,
+    MAGIC_POSITION,
+    MESSAGE_HEADER_V0,
+    MESSAGE_HEADER_V1,
+    struct_of,
+)
+
+_HEADERS = (struct_of(MESSAGE_HEADER_V0), struct_of(MESSAGE_HEADER_V1))
+_UNCHECKED = struct_of(MESSAGE_HEADER_V0, last="crc")
+_CHECKED = (
+    struct_of(MESSAGE_HEADER_V0, first="magic"),
+    struct_of(MESSAGE_HEADER_V1, first="magic"),
+)
+_OVERHEAD = struct_of(LOG_OVERHEAD)
+_SIZE: Struct = struct_of(LOG_OVERHEAD, first="size")
+
+
+class Message(NamedTuple):
+    """One message. ``timestamp`` is -1 in magic 0; ``body`` is what its CRC covers."""
+
+    offset: Offset
+    crc: int
+    magic: int
+    attributes: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    body: memoryview
+
+    @property
+    def compression_id(self) -> int:
+        """The raw codec number, 0 to 7; not 0 makes it a wrapper."""
+        return self.attributes & COMPRESSION_MASK
+
+    @property
+    def timestamp_type(self) -> TimestampType | None:
+        """Who set the timestamp; None in magic 0, which has none."""
+        if self.magic == 0:
+            return None
+        return (
+            TimestampType.LOG_APPEND_TIME
+            if self.attributes & TIMESTAMP_TYPE_FLAG
+            else TimestampType.CREATE_TIME
+        )
+
+    @property
+    def crc_is_valid(self) -> bool:
+        """Whether the bytes have the CRC-32 that the message claims."""
+        return zlib.crc32(self.body) == self.crc
+
+    @property
+    def size_in_bytes(self) -> int:
+        """Bytes of the whole message with its offset and size."""
+        return MAGIC_POSITION + len(self.body)
+
+
+def message_crc_is_valid(message: Buffer) -> bool:
+    """Whether one whole message has the CRC-32 that it claims; nothing else is read."""
+    view = memoryview(message)
+    return bool(zlib.crc32(view[MAGIC_POSITION:]) == _UNCHECKED.unpack_from(view)[2])
+
+
+def read_message(buffer: Buffer, position: int, size: int) -> Message:
+    """Read the message of ``size`` bytes (:func:`next_batch_size`) at a position.
+
+    Raises:
+        InvalidRecords: its sizes do not fit it (``UNKNOWN_SERVER_ERROR``, which is what Kafka makes of it).
+    """
+    view = memoryview(buffer)[position : position + size]
+    magic = view[MAGIC_POSITION]
+    try:
+        header = _HEADERS[magic]
+        offset, _, crc, _, attributes, *rest = header.unpack_from(view)
+        key, at = _read_field(view, header.size)
+        value, at = _read_field(view, at)
+    except error as too_short:
+        raise _broken() from too_short
+    return Message(
+        offset, crc, magic, attributes, rest[0] if rest else NO_TIMESTAMP, key, value, view[MAGIC_POSITION:]
+    )
+
+
+def _read_field(view: memoryview, position: int) -> tuple[bytes | None, int]:
+    size: int = _SIZE.unpack_from(view, position)[0]
+    position += _SIZE.size
+    if size < 0:
+        return None, position
+    end = position + size
+    if end > len(view):
+        raise _broken()
+    return bytes(view[position:end]), end
+
+
+def _broken() -> InvalidRecords:
+    return InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, "the sizes in a message do not fit it")
+
+
+def read_inner_messages(wrapper: Message, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> list[Message]:
+    """The messages inside a wrapper, with absolute offsets and the timestamps that count. CRCs are not checked.
+
+    A last message that is cut is dropped, as Kafka does.
+
+    Raises:
+        InvalidRecords: the wrapper holds nothing, or what it must not (``INVALID_RECORD``), a size inside is
+            impossible (``CORRUPT_MESSAGE``), or as :func:`pybroker.records.batch.open_pieces`.
+    """
+    if wrapper.compression_id == CompressionType.ZSTD:
+        raise _invalid("a message set cannot be compressed with zstd")
+    if wrapper.value is None:
+        raise _invalid("a compressed message set is null")
+    data = b"".join(checked_pieces(wrapper.compression_id, wrapper.value, wrapper.magic, ceiling_bytes))
+    by_broker = wrapper.timestamp_type is TimestampType.LOG_APPEND_TIME
+    inner = []
+    for position, size in _iter_inner(data):
+        message = read_message(data, position, size)
+        if message.compression_id:
+            raise _invalid("a message inside a compressed one must not be compressed")
+        if message.magic == 1 and by_broker:
+            message = message._replace(timestamp=wrapper.timestamp)
+        inner.append(message)
+    if not inner:
+        raise _invalid("a compressed message set is empty")
+    if wrapper.magic == 0:
+        return inner
+    last = inner[-1].offset
+    # Some versions of librdkafka leave the wrapper's offset at 0 when they produce.
+    if 0 != wrapper.offset < last:
+        raise _invalid(f"the offset {wrapper.offset} of a compressed message set is below its last, {last}")
+    base = wrapper.offset - last if wrapper.offset else 0
+    return [message._replace(offset=base + message.offset) for message in inner] if base else inner
+
+
+def _iter_inner(data: bytes) -> Iterator[tuple[int, int]]:
+    """The whole messages of a decompressed set, as (position, size)."""
+    position = 0
+    while position + LOG_OVERHEAD_BYTES <= len(data):
+        _, size = _OVERHEAD.unpack_from(data, position)
+        if size < MIN_MESSAGE_BYTES:
+            raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, f"message size {size} is too small")
+        size += LOG_OVERHEAD_BYTES
+        if position + size > len(data):
+            return
+        if data[position + MAGIC_POSITION] > 1:
+            raise _invalid("a message inside a compressed one has another magic")
+        yield position, size
+        position += size
+
+
+def iter_message_set(buffer: Buffer, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> Iterator[Record]:
+    """All records of a message set of magic 0 or 1, those in wrappers too. CRCs are not checked.
+
+    Raises:
+        InvalidRecords: the set is damaged.
+    """
+    position = 0
+    while (size := next_batch_size(buffer, position)) is not None:
+        if buffer[position + MAGIC_POSITION] > 1:
+            raise _invalid("a record batch of magic 2 stands in a message set")
+        message = read_message(buffer, position, size)
+        compressed = message.compression_id != CompressionType.NONE
+        for inner in read_inner_messages(message, ceiling_bytes=ceiling_bytes) if compressed else (message,):
+            yield Record(inner.offset, inner.timestamp, inner.key, inner.value)
+        position += size
+
+
+def build_message(
+    magic: int, offset: Offset, timestamp: int, key: Buffer | None, value: Buffer | None, attributes: int = 0
+) -> bytes:
+    """One message with its CRC; a timestamp is left out in magic 0."""
+    parts: list[Buffer] = [
+        _CHECKED[1].pack(magic, attributes, timestamp) if magic else _CHECKED[0].pack(magic, attributes)
+    ]
+    for field in (key, value):
+        parts.append(_SIZE.pack(-1 if field is None else len(field)))
+        if field is not None:
+            parts.append(field)
+    body = b"".join(parts)
+    return _UNCHECKED.pack(offset, MAGIC_POSITION - LOG_OVERHEAD_BYTES + len(body), zlib.crc32(body)) + body
+
+
+def build_message_set(
+    records: Sequence[Record],
+    magic: int,
+    *,
+    compression: CompressionType = CompressionType.NONE,
+    timestamp_type: TimestampType = TimestampType.CREATE_TIME,
+    log_append_time_ms: int = NO_TIMESTAMP,
+) -> bytes:
+    """A message set of magic 0 or 1; headers are lost. Compressed, it is one wrapper.
+
+    Source: Kafka's ``MemoryRecordsBuilder``.
+
+    Raises:
+        ValueError: there is no such magic, or zstd is asked for, which message sets do not know.
+    """
+    if magic not in (0, 1) or compression is CompressionType.ZSTD:
+        raise ValueError(f"message sets of magic {magic} with {compression.name} do not exist")
+    if not records:
+        return b""
+    by_broker = magic == 1 and timestamp_type is TimestampType.LOG_APPEND_TIME
+    flags = TIMESTAMP_TYPE_FLAG if by_broker else 0
+    base = records[0].offset if magic == 1 and compression else 0
+    messages = b"".join(
+        build_message(
+            magic,
+            record.offset - base,
+            log_append_time_ms if by_broker else record.timestamp,
+            record.key,
+            record.value,
+            flags,
+        )
+        for record in records
+    )
+    if not compression:
+        return messages
+    latest = log_append_time_ms if by_broker else max(record.timestamp for record in records)
+    packed = compress(compression, messages, magic=magic)
+    return build_message(magic, records[-1].offset, latest, None, packed, flags | compression)
+
+
+def _invalid(message: str) -> InvalidRecords:
+    return InvalidRecords(ErrorCode.INVALID_RECORD, message)
