@@ -2,7 +2,7 @@
 
 
 class MalformedMessage(ValueError):
-    """The bytes are no message of that kind and version: cut short, a lying count, bad UTF-8, trailing bytes."""
+    """The bytes are no such message: cut short, a count that lies, bad UTF-8, bytes after the end."""
 
 
 class UnsupportedVersion(ValueError):

@@ -1,9 +1,9 @@
 """Turns the tree of one message version into one straight-line decoding function.
 
 Neighbouring fixed-size fields, with the first byte or the prefix of whatever follows them, become one
-``unpack`` into locals and attributes. Strings are sliced without a bounds check of their own: slicing past the
-end is harmless, the position only grows, and one comparison at the end of the message refuses what ran over.
-Counts are checked before their loop, because a loop is work.
+``unpack`` into locals and attributes. Strings are sliced without a bounds check of their own: slicing past
+the end is harmless, the position only grows, and one comparison at the end of the message refuses what ran
+over. Counts are checked before their loop, because a loop is work.
 
 The generated function agrees with the tree's own ``parse`` on every input: both give the same value and read
 the same number of bytes, or both refuse.
@@ -175,13 +175,18 @@ class _DecoderWriter:
         else:
             raise NotImplementedError(f"no code for {node!r}")
 
-    def length(self, node: Prefixed) -> str:
-        """Read the prefix of a compact or plain value; the local holds length + 1, or length."""
+    def length(self, node: Prefixed, path: str) -> str:
+        """Read the prefix of a value into a local: length + 1 when compact, else the length."""
         local = self.out.local("n")
         self.queue("B" if node.compact else node.prefix.format, local)
         self.flush()
         if node.compact:
-            self.out.line(f"if {local} > 127: {local}, pos = long_uvarint(data, pos, {local})")
+            self.out.line(f"if {local} > 127:")
+            with self.out.indented():
+                self.out.line(f"{local}, pos = long_uvarint(data, pos, {local})")
+                if isinstance(node, Text):
+                    refusal = self.refuse(path, "string too long")
+                    self.out.line(f"if {local} > {MAX_TEXT_BYTES + 1}: {refusal}")
         return local
 
     def null(self, node: Prefixed, target: str, path: str) -> None:
@@ -192,18 +197,17 @@ class _DecoderWriter:
             self.out.line(f"else: {self.refuse(path, 'null is not allowed')}")
 
     def text(self, node: Text, target: str, path: str) -> None:
-        size = self.length(node)
+        size = self.length(node, path)
         slice_ = f"data[pos:(pos := pos + {size}{' - 1' if node.compact else ''})]"
         decoded = f"{slice_}.decode()" if self.copies else f"str({slice_}, 'utf-8')"
         if node.compact:
-            self.out.line(f"if {size} > {MAX_TEXT_BYTES + 1}: {self.refuse(path, 'string too long')}")
             self.out.line(f"if {size}: {target} = {decoded}")
         else:
             self.out.line(f"if {size} >= 0: {target} = {decoded}")
         self.null(node, target, path)
 
     def blob(self, node: Blob, target: str, path: str) -> None:
-        size = self.length(node)
+        size = self.length(node, path)
         if node.compact:
             self.out.line(f"if {size}: {target} = data[pos:(pos := pos + {size} - 1)]")
         else:
@@ -211,7 +215,7 @@ class _DecoderWriter:
         self.null(node, target, path)
 
     def vector(self, node: Vector, target: str, path: str) -> None:
-        count = self.length(node)
+        count = self.length(node, path)
         self.out.line(f"if {count} > {1 if node.compact else 0}:")
         with self.out.indented():
             if node.compact:

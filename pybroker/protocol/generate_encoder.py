@@ -36,8 +36,9 @@ PartsEncoder = Callable[[Any], list[Any]]
 
 SMALL_ARRAYS = 9
 OWN_PART_BYTES = 4096
-"""Records of this size or more are a part of their own; smaller ones are cheaper to copy than to send alone."""
+"""Records of this size or more are a part of their own; less is cheaper to copy than to send alone."""
 
+ONE_BYTE = tuple(bytes([value]) for value in range(128))
 JOINABLE = (bytes, bytearray, memoryview)
 FAILURES = (struct_error, TypeError, AttributeError, UnicodeEncodeError, WireError)
 
@@ -88,6 +89,7 @@ class _EncoderWriter:
             Unsupported=UnsupportedVersion,
             join=b"".join,
             JOINABLE=JOINABLE,
+            ONE_BYTE=ONE_BYTE,
             FAILURES=FAILURES,
         )
         self.out.line("def encode_pieces(message):")
@@ -138,19 +140,19 @@ class _EncoderWriter:
             self.out.line(f"{self.pieces}.append({self.packed(self.pending)})")
             self.pending.clear()
 
-    def flush_with_length(self, node: Prefixed, length: str, limit: int | None = None) -> None:
+    def flush_with_length(self, node: Prefixed, length: str, path: str) -> None:
         """Pack the run and the prefix after it. ``length`` is a local: the length, plus one when compact."""
         if not node.compact:
             self.queue(node.prefix.format, length)
             self.flush()
             return
-        short = self.packed([*self.pending, ("B", length)])
+        short = self.packed([*self.pending, ("B", length)]) if self.pending else f"ONE_BYTE[{length}]"
         self.out.line(f"if {length} < 128: {self.pieces}.append({short})")
         self.out.line("else:")
         with self.out.indented():
-            if limit is not None:
-                too_long = f"{self.title}: string too long"
-                self.out.line(f"if {length} > {limit + 1}: raise Unencodable({too_long!r})")
+            if isinstance(node, Text):
+                refusal = self.refuse(path, "string too long")
+                self.out.line(f"if {length} > {MAX_TEXT_BYTES + 1}: {refusal}")
             self.flush()
             self.out.line(f"{self.pieces}.append(uvarint({length}))")
         self.pending.clear()
@@ -198,23 +200,23 @@ class _EncoderWriter:
     def present(self, node: Prefixed, local: str, path: str) -> None:
         """A value that is not null."""
         if isinstance(node, Text):
-            self.text(node, local)
+            self.text(node, local, path)
         elif isinstance(node, Vector):
             self.vector(node, local, path)
         else:
-            self.blob(node, local)
+            self.blob(node, local, path)
 
-    def text(self, node: Text, local: str) -> None:
+    def text(self, node: Text, local: str, path: str) -> None:
         size = self.out.local("n")
         self.out.line(f"{local} = {local}.encode()")
         self.out.line(f"{size} = len({local}){' + 1' if node.compact else ''}")
-        self.flush_with_length(node, size, MAX_TEXT_BYTES)
+        self.flush_with_length(node, size, path)
         self.out.line(f"{self.pieces}.append({local})")
 
-    def blob(self, node: Prefixed, local: str) -> None:
+    def blob(self, node: Prefixed, local: str, path: str) -> None:
         size = self.out.local("n")
         self.out.line(f"{size} = len({local}){' + 1' if node.compact else ''}")
-        self.flush_with_length(node, size)
+        self.flush_with_length(node, size, path)
         if isinstance(node, Records):
             if self.pieces != "pieces":
                 raise NotImplementedError("records in a tagged field")
@@ -231,7 +233,7 @@ class _EncoderWriter:
             self.numbers(node, element.format, local, count)
             return
         self.out.line(f"{count} = len({local}){' + 1' if node.compact else ''}")
-        self.flush_with_length(node, count)
+        self.flush_with_length(node, count, path)
         item = self.out.local("o")
         self.out.line(f"for {item} in {local}:")
         with self.out.indented():

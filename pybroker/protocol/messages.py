@@ -1,8 +1,8 @@
 """Every Kafka message as a class, made when ``from pybroker.protocol.messages import …`` first asks for it.
 
 One class serves all versions of its message; the structures inside are its attributes, as in
-``FetchResponse.PartitionData``. Fields are slots: a ``uuid`` is 16 raw bytes, ``bytes`` and ``records`` decode
-to slices of the input (memoryview), arrays are lists and null is None.
+``FetchResponse.PartitionData``. Fields are slots: a ``uuid`` is 16 raw bytes, ``bytes`` and ``records``
+decode to slices of the input (memoryview), arrays are lists and null is None.
 ``messages.pyi`` tells a type checker the fields; ``python -m pybroker.protocol.stubs`` writes it.
 """
 

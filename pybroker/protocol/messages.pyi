@@ -1,7 +1,7 @@
 """Written by ``python -m pybroker.protocol.stubs`` from the specs; do not edit.
 
-``bytes`` and ``records`` fields are read as memoryview, because decoding gives slices of its input. They can be
-set to more: to any bytes, and records to any object with a length that the transport can send.
+``bytes`` and ``records`` fields are read as memoryview, because decoding gives slices of its input. They can
+be set to more: to any bytes, and records to any object with a length that the transport can send.
 """
 
 # ruff: noqa: A002

@@ -1,9 +1,9 @@
 """The closed vocabulary of Kafka's wire format, as constructs.
 
 Every message version is a tree of these nodes and nothing else (``schema.py`` builds it). Each node parses
-and builds by itself, which serves tests and debugging; ``generate_decoder.py`` and ``generate_encoder.py`` turn
-the same tree into straight-line code. Compactness and nullability are constructor arguments, never lambdas, so
-that the walkers see everything.
+and builds by itself, which serves tests and debugging; ``generate_decoder.py`` and ``generate_encoder.py``
+turn the same tree into straight-line code. Compactness and nullability are constructor arguments, never
+lambdas, so that the walkers see everything.
 
 Bounds: a length or count is compared with the bytes left before anything is made from it; a varint ends after
 five bytes; an element of an array takes at least one byte, so N bytes never make more than N objects.
@@ -226,7 +226,7 @@ class Vector(Prefixed):
 
 
 class NullableStructure(WireFormat):
-    """A structure or null, told by a marker (KIP-893): a byte below 0 is null, in a tagged field a varint 0."""
+    """A structure or null (KIP-893), told by a marker: a byte below 0 is null, in a tagged field a varint 0."""
 
     def __init__(self, structure: "Structure", *, tagged: bool) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ class NullableStructure(WireFormat):
         self.tagged = tagged
         self.min_bytes = 1
 
-    def _parse(self, stream: Stream, context: Container, path: str) -> object | None:
+    def _parse(self, stream: Stream, context: Container, path: str) -> Any:
         marker = read_uvarint(stream, path) if self.tagged else INT8._parse(stream, context, path)
         if marker < 0 or (self.tagged and marker == 0):
             return None

@@ -1,4 +1,7 @@
-"""Writes ``messages.pyi``, the fields of every message for type checkers: ``python -m pybroker.protocol.stubs``."""
+"""Writes ``messages.pyi``, the fields of every message for type checkers.
+
+Run it with ``python -m pybroker.protocol.stubs`` whenever a spec has changed.
+"""
 
 import sys
 from pathlib import Path
@@ -11,8 +14,8 @@ TARGET: Final = Path(__file__).with_name("messages.pyi")
 HEAD: Final = '''\
 """Written by ``python -m pybroker.protocol.stubs`` from the specs; do not edit.
 
-``bytes`` and ``records`` fields are read as memoryview, because decoding gives slices of its input. They can be
-set to more: to any bytes, and records to any object with a length that the transport can send.
+``bytes`` and ``records`` fields are read as memoryview, because decoding gives slices of its input. They can
+be set to more: to any bytes, and records to any object with a length that the transport can send.
 """
 
 # ruff: noqa: A002
@@ -82,7 +85,7 @@ def _attribute(message: MessageSpec, field: FieldSpec, indent: str) -> list[str]
 
 
 def _type(message: MessageSpec, field: FieldSpec, others: dict[str, str]) -> str:
-    """The annotation of a field; ``others`` has the types that may be set where they are more than is read."""
+    """The annotation of a field; ``others`` has the types that may be set where those are more."""
     if field.is_struct:
         single = f"{message.name}.{field.type}"
     else:

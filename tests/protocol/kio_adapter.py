@@ -1,7 +1,7 @@
-"""Our messages as kio's entities, field by field in spec order. kio is an independent codec made from Kafka 4.x.
+"""Our messages as kio's entities, field by field. kio is an independent codec made from Kafka 4.x.
 
-kio has one class for each version of a message, wraps some integers (durations, times, error codes) and leaves
-``_ms`` off their names. Integers are moved into the range of these wrappers first, in our message too.
+kio has one class for each version of a message, wraps some integers (durations, times, error codes) and
+leaves ``_ms`` off their names. Integers are moved into the range of these wrappers first, in ours too.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from kio.schema.errors import ErrorCode
 from kio.index import UnknownEntity, load_entity_schema
+from kio.schema.errors import ErrorCode
 from kio.serial.readers import tz_aware_from_i64
 from kio.static.constants import EntityType
 from kio.static.primitive import Records, i32Timedelta, i64, i64Timedelta
@@ -38,7 +38,7 @@ def kio_entity(name: str, version: int) -> type[Any] | None:
 
 
 def to_kio(message: Any, entity: type[Any], version: int) -> Any:
-    """The entity that stands for the message; the message's integers are changed where kio's types are narrower."""
+    """The entity that stands for the message, whose integers are changed where kio's types are narrower."""
     values = {}
     for (spec, field), hint in zip(pairs(message, entity, version), hints(entity), strict=True):
         value = fit(getattr(message, spec.name), spec, field.metadata.get("kafka_type"))

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints a table and its targets, and exits with 1 when a target is missed."""
