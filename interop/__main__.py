@@ -19,18 +19,17 @@ def ecosystems() -> list[str]:
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The options, and what stands after `--` for pytest."""
-    own, separator, rest = (
-        (arguments[: arguments.index("--")], True, arguments[arguments.index("--") + 1 :])
-        if "--" in arguments
-        else (arguments, False, [])
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m interop", description="Real clients against a real server."
     )
-    del separator
-    parser = argparse.ArgumentParser(prog="python -m interop", description="Real clients against a real server.")
-    parser.add_argument("names", nargs="*", help=f"ecosystems ({', '.join(ecosystems())}) or words of test names")
+    parser.add_argument(
+        "names", nargs="*", help=f"ecosystems ({', '.join(ecosystems())}) or words of test names"
+    )
     parser.add_argument("--quick", action="store_true", help="the part that runs in CI")
     parser.add_argument("--server", choices=sorted(SERVERS), default="pybroker")
     parser.add_argument("--json", type=Path, help="write the matrix to this file")
-    return parser.parse_args(own), rest
+    return parser.parse_args(arguments[:end]), arguments[end + 1 :]
 
 
 def main(arguments: list[str]) -> int:

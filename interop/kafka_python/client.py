@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import kafka
+import kafka  # type: ignore[import-untyped]
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import NewTopic  # type: ignore[import-untyped]
 
 from interop.support.client import (
     EARLIEST,
@@ -78,9 +78,13 @@ class _Producer(Producer):
         for message in messages:
             self._futures.append(
                 self._producer.send(
-                    topic, key=message.key, value=message.value, partition=message.partition,
-                    headers=list(message.headers), timestamp_ms=message.timestamp_ms,
-                )  # fmt: skip
+                    topic,
+                    key=message.key,
+                    value=message.value,
+                    partition=message.partition,
+                    headers=list(message.headers),
+                    timestamp_ms=message.timestamp_ms,
+                )
             )
 
     def flush(self, timeout_s: float) -> None:

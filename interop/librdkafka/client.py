@@ -6,7 +6,7 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 from confluent_kafka import Producer as RawProducer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from interop.support.client import (
     EARLIEST,
@@ -88,10 +88,11 @@ class _Producer(Producer):
 
     def send(self, topic: str, messages: Sequence[Message]) -> None:
         for message in messages:
-            optional = {} if message.timestamp_ms is None else {"timestamp": message.timestamp_ms}
+            # Zero is librdkafka's own word for "now".
+            timestamp_ms = message.timestamp_ms or 0
             self._producer.produce(
                 topic, key=message.key, value=message.value, partition=message.partition,
-                headers=list(message.headers), on_delivery=self._delivered, **optional,
+                headers=list(message.headers), on_delivery=self._delivered, timestamp=timestamp_ms,
             )  # fmt: skip
             self._producer.poll(0)
 
@@ -110,9 +111,16 @@ class _Producer(Producer):
 
 
 class _Reader(Reader):
-    def __init__(self, common: Mapping[str, str | int | bool], topic: str, partition: int, offset: int) -> None:
+    def __init__(
+        self, common: Mapping[str, str | int | bool], topic: str, partition: int, offset: int
+    ) -> None:
         self._consumer = Consumer(
-            {**common, "group.id": "interop-reader", "enable.auto.commit": False, "auto.offset.reset": "error"}
+            {
+                **common,
+                "group.id": "interop-reader",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+            }
         )
         start = confluent_kafka.OFFSET_BEGINNING if offset == EARLIEST else offset
         self._consumer.assign([TopicPartition(topic, partition, start)])
@@ -139,7 +147,8 @@ def received(message: RawMessage) -> list[Received]:
     partition, offset = message.partition(), message.offset()
     assert partition is not None
     assert offset is not None
-    headers = tuple((name, _bytes(value)) for name, value in message.headers() or ())
+    raw_headers: list[tuple[str, bytes | None]] = list(message.headers() or ())  # type: ignore[arg-type]
+    headers = tuple((name, _bytes(value)) for name, value in raw_headers)
     return [
         Received(
             partition, offset, message.timestamp()[1], _bytes(message.key()), _bytes(message.value()), headers

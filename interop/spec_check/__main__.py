@@ -6,7 +6,6 @@ searched for ``*.json`` to any depth.
 """
 
 import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,40 +14,40 @@ from typing import Any
 
 from interop.spec_check import kafka, ours
 from interop.spec_check.compare import Difference, Release, Report, compare
+from interop.spec_check.jars import jar
+from interop.spec_check.view import Definition
 from pybroker.protocol import specs
 
 RELEASES = ("3.9.2", "4.4.0")
 ARTIFACTS = ("kafka-clients", "kafka-group-coordinator", "kafka-transaction-coordinator")
 LAST_KEY = 92
-CACHE = Path(__file__).resolve().parents[1] / ".cache" / "spec-check"
 
 
-def definitions_of(release: str) -> Path:
-    """The folder with the definitions of a release; fetched once, then kept."""
-    folder = CACHE / release
+def definitions_of(release: str) -> list[Mapping[str, Any]]:
+    """The JSON definitions in the jars of a release."""
+    texts: list[str] = []
     for artifact in ARTIFACTS:
-        jar = folder / f"{artifact}-{release}.jar"
-        if not jar.exists():
-            command = ["mvn", "-q", "-B", "dependency:copy", "-Dmdep.useBaseVersion=true"]
-            command += [f"-Dartifact=org.apache.kafka:{artifact}:{release}", f"-DoutputDirectory={folder}"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise SystemExit(f"Maven could not fetch {artifact} {release}:\n{done.stdout}{done.stderr}")
-        with zipfile.ZipFile(jar) as archive:
-            messages = [name for name in archive.namelist() if name.startswith("common/message/")]
-            archive.extractall(folder / artifact, [name for name in messages if name.endswith(".json")])
-    return folder
+        with zipfile.ZipFile(jar("org.apache.kafka", artifact, release)) as archive:
+            names = (name for name in archive.namelist() if name.startswith("common/message/"))
+            texts += [archive.read(name).decode() for name in names if name.endswith(".json")]
+    return [kafka.parse(text) for text in texts]
 
 
-def read_release(name: str, folder: Path) -> Release:
-    """The definitions below a folder that concern us."""
-    found = {
-        message: [kafka.definition(data) for data in definitions]
-        for message, definitions in kafka.read_folder(folder).items()
-        if any(_concerns_us(data) for data in definitions)
-    }
+def definitions_below(folder: Path) -> list[Mapping[str, Any]]:
+    """The JSON definitions below a folder. Exits when there are none."""
+    found = [kafka.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.json"))]
     if not found:
         raise SystemExit(f"no message definitions below {folder}")
+    return found
+
+
+def read_release(name: str, definitions: Sequence[Mapping[str, Any]]) -> Release:
+    """The definitions that concern us, by our names; two Kafka messages may share one of ours."""
+    found: dict[str, list[Definition]] = {}
+    for data in definitions:
+        if data.get("validVersions", "none") != "none" and _concerns_us(data):
+            definition = kafka.definition(data)
+            found.setdefault(definition.name, []).append(definition)
     return Release(name, found)
 
 
@@ -86,7 +85,7 @@ def _show_all(title: str, differences: Sequence[Difference]) -> None:
 def main(arguments: Sequence[str]) -> int:
     folders = os.environ.get("PYBROKER_KAFKA_MESSAGES")
     if folders:
-        releases = [read_release(folder, Path(folder)) for folder in folders.split(os.pathsep)]
+        releases = [read_release(name, definitions_below(Path(name))) for name in folders.split(os.pathsep)]
     else:
         releases = [read_release(name, definitions_of(name)) for name in arguments or RELEASES]
     mine = {name: ours.definition(message) for name, message in specs.all_messages().items()}

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from interop.spec_check.view import Definition, Flags, Row, in_wire_order
@@ -27,15 +26,10 @@ _RENAMED_MESSAGES: Mapping[str, str] = {
 """Kafka 4 gave the offset commits of type 0 their own name; their bytes did not change."""
 
 
-def read_folder(folder: Path) -> dict[str, list[Mapping[str, Any]]]:
-    """Every definition below a folder by our name for it; two Kafka messages may share one of ours."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for path in sorted(folder.rglob("*.json")):
-        text = re.sub(r"^\s*//.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        data = json.loads(text)
-        if isinstance(data, dict) and data.get("validVersions", "none") != "none":
-            found.setdefault(_RENAMED_MESSAGES.get(data["name"], data["name"]), []).append(data)
-    return found
+def parse(text: str) -> Mapping[str, Any]:
+    """One of Kafka's JSON files, which have whole-line comments."""
+    data: Mapping[str, Any] = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
+    return data
 
 
 def definition(data: Mapping[str, Any]) -> Definition:

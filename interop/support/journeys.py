@@ -25,7 +25,10 @@ def variants() -> list[object]:
     """(codec, acks) pairs as pytest parameters; those outside the quick part carry the mark `whole`."""
     return [
         pytest.param(
-            codec, acks, id=f"{codec}-acks={acks}", marks=[] if quick_variant(codec, acks) else [pytest.mark.whole]
+            codec,
+            acks,
+            id=f"{codec}-acks={acks}",
+            marks=[] if quick_variant(codec, acks) else [pytest.mark.whole],
         )
         for codec, acks in product(CODECS, ACKS)
     ]
@@ -46,7 +49,9 @@ class Journeys:
     def test_topics(self, client: Client) -> None:
         """A created topic is listed with its partitions; a deleted one is gone."""
         topic = new_topic(client)
-        wait_until(lambda: client.topics().get(topic) == client.traits.partition_count, f"{topic} in the list")
+        wait_until(
+            lambda: client.topics().get(topic) == client.traits.partition_count, f"{topic} in the list"
+        )
         if client.traits.manages_topics:
             client.delete_topic(topic)
             wait_until(lambda: topic not in client.topics(), f"{topic} to leave the list")
@@ -91,6 +96,8 @@ class Journeys:
             producer.send(topic, messages[:half])
             producer.flush(TIMEOUT_S)
             got = {at: reader.read(len(first[at]), TIMEOUT_S) for at, reader in readers.items()}
+            for at, records in got.items():
+                check_received(first[at], records)
             server.kill9()
             producer.send(topic, messages[half:])
             server.restart()
@@ -149,7 +156,9 @@ def check_offsets_by_time(client: Client, topic: str, partition: int, everything
     for wanted in (0, stamps[0], stamps[middle] - 1, stamps[middle], stamps[middle] + 1, stamps[-1]):
         expected = next((record for record in everything if record.timestamp_ms >= wanted), None)
         found = client.offset_at(topic, partition, wanted)
-        assert found == (expected.offset if expected else None), f"timestamp {wanted} of {stamps[0]}..{stamps[-1]}"
+        assert found == (expected.offset if expected else None), (
+            f"timestamp {wanted} of {stamps[0]}..{stamps[-1]}"
+        )
     assert client.offset_at(topic, partition, stamps[-1] + 1) is None
     start = client.offset_at(topic, partition, stamps[middle])
     assert start is not None

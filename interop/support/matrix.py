@@ -48,7 +48,9 @@ class Matrix:
 
     def table(self) -> str:
         header = ("ecosystem", "client", "feature", "result", "seconds")
-        lines = [(row.ecosystem, row.client, row.feature, row.result, f"{row.seconds:.1f}") for row in self.rows]
+        lines = [
+            (row.ecosystem, row.client, row.feature, row.result, f"{row.seconds:.1f}") for row in self.rows
+        ]
         widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
         rule = tuple("-" * width for width in widths)
         return "\n".join(
@@ -57,11 +59,15 @@ class Matrix:
         )
 
     def write_json(self, path: Path, server: str) -> None:
-        path.write_text(json.dumps({"server": server, "rows": [asdict(row) for row in self.rows]}, indent=1) + "\n")
+        path.write_text(
+            json.dumps({"server": server, "rows": [asdict(row) for row in self.rows]}, indent=1) + "\n"
+        )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("interop").addoption("--json", type=Path, default=None, help="write the matrix to this file")
+    parser.getgroup("interop").addoption(
+        "--json", type=Path, default=None, help="write the matrix to this file"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,7 +99,7 @@ class _Collector:
         item.user_properties.append(("feature", _feature(item)))
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def pytest_runtest_call(self, item: pytest.Item):  # type: ignore[no-untyped-def]
         client = getattr(item, "funcargs", {}).get("client")
         if client is not None:
             item.user_properties.append(("client", f"{client.name} {client.version}"))

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -112,7 +112,10 @@ class ApacheKafkaServer:
         self.port = free_port()
         self.zookeeper_port = free_port()
         self._zookeeper = self._java_process(
-            "zookeeper", "org.apache.zookeeper.server.quorum.QuorumPeerMain", "128m", self._zookeeper_settings()
+            "zookeeper",
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+            "128m",
+            self._zookeeper_settings(),
         )
         self._broker = self._java_process(
             "server", "kafka.Kafka", "512m", {**self._broker_settings(), **(overrides or {})}
@@ -211,7 +214,7 @@ class ApacheKafkaServer:
         return children
 
 
-SERVERS = {"pybroker": PybrokerServer, "apache": ApacheKafkaServer}
+SERVERS: Mapping[str, Callable[[], Server]] = {"pybroker": PybrokerServer, "apache": ApacheKafkaServer}
 """`--server` name -> class."""
 
 

@@ -25,6 +25,8 @@ def _install(program: str, debian_package: str) -> None:
         raise ToolMissing(f"{program} is missing: install it ({debian_package} on Debian), or run as root")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update"], ["apt-get", "install", "-y", debian_package]):
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=600, check=False
+        )
         if done.returncode != 0:
             raise ToolMissing(f"{' '.join(command)} failed: {(done.stdout + done.stderr)[-1000:]}")

@@ -1,0 +1,200 @@
+"""Apache Kafka's Java client behind the client port, through one agent JVM."""
+
+import struct
+from collections.abc import Mapping, Sequence
+
+from interop.support.client import (
+    GroupMember,
+    GroupSettings,
+    Headers,
+    Message,
+    Producer,
+    ProducerSettings,
+    Reader,
+    Received,
+    Traits,
+)
+from interop.support.jvm import Answer, Jvm, blob, text
+from interop.support.waiting import Deadline
+
+CALL_TIMEOUT_S = 90.0
+POLL_MS = 200
+ASSIGNORS = {
+    "range": "org.apache.kafka.clients.consumer.RangeAssignor",
+    "roundrobin": "org.apache.kafka.clients.consumer.RoundRobinAssignor",
+    "sticky": "org.apache.kafka.clients.consumer.StickyAssignor",
+    "cooperative": "org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+}
+
+
+class _Agent:
+    """Commands of java/Agent.java."""
+
+    def __init__(self, set_name: str, bootstrap: str) -> None:
+        self._jvm = Jvm("Agent", set_name, bootstrap)
+
+    def call(self, command: str, arguments: bytes = b"", timeout_s: float = CALL_TIMEOUT_S) -> Answer:
+        """Raises RuntimeError with Java's own words when the call failed there."""
+        self._jvm.send(text(command) + arguments)
+        answer = self._jvm.answer(timeout_s)
+        if answer.int8() != 0:
+            raise RuntimeError(f"{command}: {answer.text()}")
+        return answer
+
+    def close(self) -> None:
+        self._jvm.close()
+
+
+class JavaClient:
+    """kafka-clients of one version set."""
+
+    name = "kafka-clients"
+    traits = Traits()
+    strategies = tuple(ASSIGNORS)
+
+    def __init__(self, bootstrap: str, set_name: str) -> None:
+        self._agent = _Agent(set_name, bootstrap)
+        self.version = self._agent.call("version").text()
+
+    def create_topic(self, topic: str, partitions: int) -> None:
+        self._agent.call("createTopic", text(topic) + struct.pack(">i", partitions))
+
+    def delete_topic(self, topic: str) -> None:
+        self._agent.call("deleteTopic", text(topic))
+
+    def topics(self) -> Mapping[str, int]:
+        answer = self._agent.call("topics")
+        return {answer.text(): answer.int32() for _ in range(answer.int32())}
+
+    def producer(self, settings: ProducerSettings) -> Producer:
+        return _Producer(self._agent, settings)
+
+    def reader(self, topic: str, partition: int, offset: int) -> Reader:
+        return _Reader(self._agent, topic, partition, offset)
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        offset = self._agent.call(
+            "offsetAt", _where(topic, partition) + struct.pack(">q", timestamp_ms)
+        ).int64()
+        return None if offset < 0 else offset
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        return self._agent.call("endOffset", _where(topic, partition)).int64()
+
+    def member(self, settings: GroupSettings) -> GroupMember:
+        return _Member(self._agent, settings)
+
+    def committed(self, group: str, topic: str, partition: int) -> int | None:
+        offset = self._agent.call("committed", text(group) + _where(topic, partition)).int64()
+        return None if offset < 0 else offset
+
+    def close(self) -> None:
+        self._agent.close()
+
+
+class _Producer(Producer):
+    def __init__(self, agent: _Agent, settings: ProducerSettings) -> None:
+        self._agent = agent
+        config = {
+            "acks": settings.acks,
+            "compression.type": settings.codec,
+            "enable.idempotence": str(settings.idempotent).lower(),
+            "linger.ms": "5",
+        }
+        self._id = struct.pack(">i", agent.call("openProducer", _config(config)).int32())
+
+    def send(self, topic: str, messages: Sequence[Message]) -> None:
+        packed = b"".join(_message(message) for message in messages)
+        self._agent.call("send", self._id + text(topic) + struct.pack(">i", len(messages)) + packed)
+
+    def flush(self, timeout_s: float) -> None:
+        self._agent.call("flush", self._id, timeout_s)
+
+    def close(self) -> None:
+        self._agent.call("closeProducer", self._id)
+
+
+class _Consumer:
+    def __init__(self, agent: _Agent, consumer_id: int) -> None:
+        self._agent = agent
+        self._id = struct.pack(">i", consumer_id)
+
+    def poll_once(self, timeout_ms: int) -> list[Received]:
+        answer = self._agent.call("poll", self._id + struct.pack(">q", timeout_ms))
+        return [_received(answer) for _ in range(answer.int32())]
+
+    def close(self) -> None:
+        self._agent.call("closeConsumer", self._id)
+
+
+class _Reader(_Consumer, Reader):
+    def __init__(self, agent: _Agent, topic: str, partition: int, offset: int) -> None:
+        where = _where(topic, partition) + struct.pack(">q", offset)
+        super().__init__(agent, agent.call("openReader", where).int32())
+
+    def read(self, count: int, timeout_s: float) -> list[Received]:
+        records: list[Received] = []
+        deadline = Deadline(timeout_s)
+        while len(records) < count and not deadline.passed:
+            records += self.poll_once(POLL_MS)
+        return records
+
+
+class _Member(_Consumer, GroupMember):
+    def __init__(self, agent: _Agent, settings: GroupSettings) -> None:
+        config = {
+            "group.id": settings.group,
+            "partition.assignment.strategy": ASSIGNORS[settings.strategy],
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": "false",
+            "session.timeout.ms": "6000",
+            "heartbeat.interval.ms": "500",
+            "metadata.max.age.ms": "1000",
+        }
+        if settings.instance_id is not None:
+            config["group.instance.id"] = settings.instance_id
+        topics = struct.pack(">i", len(settings.topics)) + b"".join(map(text, settings.topics))
+        super().__init__(agent, agent.call("openMember", _config(config) + topics).int32())
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        return self.poll_once(int(timeout_s * 1000))
+
+    def assignment(self) -> frozenset[tuple[str, int]]:
+        answer = self._agent.call("assignment", self._id)
+        return frozenset((answer.text(), answer.int32()) for _ in range(answer.int32()))
+
+    def commit(self) -> None:
+        self._agent.call("commit", self._id)
+
+
+def _where(topic: str, partition: int) -> bytes:
+    return text(topic) + struct.pack(">i", partition)
+
+
+def _config(config: Mapping[str, str]) -> bytes:
+    pairs = b"".join(text(key) + text(value) for key, value in config.items())
+    return struct.pack(">i", len(config)) + pairs
+
+
+def _message(message: Message) -> bytes:
+    timestamp = -1 if message.timestamp_ms is None else message.timestamp_ms
+    headers = b"".join(text(name) + blob(value) for name, value in message.headers)
+    return (
+        struct.pack(">iq", message.partition, timestamp)
+        + blob(message.key)
+        + blob(message.value)
+        + struct.pack(">i", len(message.headers))
+        + headers
+    )
+
+
+def _received(answer: Answer) -> Received:
+    partition, offset, timestamp_ms = answer.int32(), answer.int64(), answer.int64()
+    key, value = answer.blob(), answer.blob()
+    headers: Headers = tuple((_name(answer.blob()), answer.blob()) for _ in range(answer.int32()))
+    return Received(partition, offset, timestamp_ms, key, value, headers)
+
+
+def _name(raw: bytes | None) -> str:
+    assert raw is not None
+    return raw.decode()

@@ -1,0 +1,30 @@
+"""Apache Kafka's Java client, in the versions of the matrix: the journeys of every client."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from interop.java.client import JavaClient
+from interop.support.journeys import Journeys
+from interop.support.servers import Server
+
+VERSION_SETS = [
+    pytest.param("clients-3.9", id="3.9"),
+    pytest.param("clients-4", id="4", marks=pytest.mark.whole),
+    pytest.param("clients-2.8", id="2.8", marks=pytest.mark.whole),
+]
+
+
+@pytest.fixture(scope="class", params=VERSION_SETS)
+def java_client(_running_server: Server, request: pytest.FixtureRequest) -> Iterator[JavaClient]:
+    """One JVM for all journeys of a version; the server keeps its address over restarts."""
+    client = JavaClient(_running_server.bootstrap, request.param)
+    yield client
+    client.close()
+
+
+class TestKafkaClients(Journeys):
+    @pytest.fixture
+    def client(self, server: Server, java_client: JavaClient) -> JavaClient:
+        assert server.is_running
+        return java_client

@@ -1,0 +1,152 @@
+"""Kafka's own command-line tools: topics, console producer and console consumer, their output checked."""
+
+import re
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from interop.support.servers import Server
+from interop.support.tool_runner import KafkaTools
+from interop.support.waiting import wait_until
+
+TOOL_SETS = [pytest.param("tools-3.9", id="3.9"), pytest.param("tools-4", id="4", marks=pytest.mark.whole)]
+PARTITIONS = 3
+
+
+@pytest.fixture(scope="module", params=TOOL_SETS)
+def tools(_running_server: Server, request: pytest.FixtureRequest) -> Iterator[KafkaTools]:
+    """One JVM for all tools of a version."""
+    tools = KafkaTools(_running_server.bootstrap, request.param)
+    yield tools
+    tools.close()
+
+
+@pytest.fixture
+def client(server: Server, tools: KafkaTools) -> KafkaTools:
+    """The name under which the matrix shows the row; also makes sure that the server is alive."""
+    assert server.is_running
+    return tools
+
+
+@pytest.fixture
+def topic(client: KafkaTools) -> str:
+    """A new topic of three partitions, made by kafka-topics."""
+    topic = new_name()
+    result = client.check(
+        "kafka-topics", "--create", "--topic", topic, "--partitions", str(PARTITIONS),
+        "--replication-factor", "1", "--config", "retention.ms=86400000",
+    )  # fmt: skip
+    assert f"Created topic {topic}." in result.output, str(result)
+    return topic
+
+
+def new_name() -> str:
+    return f"interop-tools-{uuid.uuid4().hex[:8]}"
+
+
+def test_kafka_topics_create_and_list(client: KafkaTools, topic: str) -> None:
+    """--create says so, --list names it once."""
+    assert client.check("kafka-topics", "--list").lines.count(topic) == 1
+
+
+def test_kafka_topics_create_twice(client: KafkaTools, topic: str) -> None:
+    """A second --create fails with Kafka's words; with --if-not-exists it is no failure."""
+    create = ("--create", "--topic", topic, "--partitions", str(PARTITIONS))
+    result = client.run("kafka-topics", *create)
+    assert result.exit_code == 1, str(result)
+    assert f"Topic '{topic}' already exists." in result.output + result.errors, str(result)
+    client.check("kafka-topics", *create, "--if-not-exists")
+
+
+def test_kafka_topics_describe(client: KafkaTools, topic: str) -> None:
+    """--describe shows id, partitions, replication factor, the set config, leader and ISR of each."""
+    summary, *partitions = client.check("kafka-topics", "--describe", "--topic", topic).lines
+    fields = describe_fields(summary)
+    assert fields["Topic"] == topic
+    assert len(fields["TopicId"]) == 22
+    assert (fields["PartitionCount"], fields["ReplicationFactor"]) == (str(PARTITIONS), "1")
+    assert "retention.ms=86400000" in fields["Configs"].split(",")
+    leaders = [describe_fields(line) for line in partitions]
+    assert [line["Partition"] for line in leaders] == ["0", "1", "2"]
+    for line in leaders:
+        assert line["Leader"] == line["Replicas"] == line["Isr"] != "none"
+
+
+def test_kafka_topics_describe_unknown(client: KafkaTools) -> None:
+    """--describe of a topic that does not exist fails and names it."""
+    topic = new_name()
+    result = client.run("kafka-topics", "--describe", "--topic", topic)
+    assert result.exit_code == 1, str(result)
+    # 3.9 prints the name inside `Optional[...]`.
+    pattern = rf"Topic '(Optional\[)?{topic}\]?' does not exist as expected"
+    assert re.search(pattern, result.output + result.errors), str(result)
+
+
+def test_kafka_topics_delete(client: KafkaTools, topic: str) -> None:
+    """--delete, and the topic leaves the list."""
+    client.check("kafka-topics", "--delete", "--topic", topic)
+    wait_until(
+        lambda: topic not in client.check("kafka-topics", "--list").lines, f"{topic} to leave the list"
+    )
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_console_producer_and_consumer(client: KafkaTools, topic: str, scale: int, codec: str) -> None:
+    """What the console producer was given on standard input, the console consumer prints by partition."""
+    sent = {f"k{number}": f"value {number} of {codec}" for number in range(scale)}
+    client.check(
+        "kafka-console-producer", "--topic", topic, "--compression-codec", codec,
+        "--property", "parse.key=true", "--property", "key.separator=:",
+        stdin="".join(f"{key}:{value}\n" for key, value in sent.items()),
+    )  # fmt: skip
+    counts = partition_counts(client, topic)
+    assert sum(counts.values()) == scale
+    got: dict[str, str] = {}
+    for partition, count in counts.items():
+        lines = consume(client, topic, partition, count)
+        assert len(lines) == count
+        numbers = []
+        for line in lines:
+            place, key, value = line.split("|")
+            assert place == f"Partition:{partition}"
+            got[key] = value
+            numbers.append(int(key[1:]))
+        assert numbers == sorted(numbers), "records of a partition in the order they were sent"
+    assert got == sent
+
+
+def test_console_consumer_from_offset(client: KafkaTools, topic: str) -> None:
+    """--partition with --offset starts in the middle, and --max-messages ends there."""
+    client.check("kafka-console-producer", "--topic", topic, stdin="".join(f"line {n}\n" for n in range(100)))
+    partition, count = max(partition_counts(client, topic).items(), key=lambda item: item[1])
+    result = client.check(
+        "kafka-console-consumer", "--topic", topic, "--partition", str(partition),
+        "--offset", str(count - 1), "--max-messages", "1", "--timeout-ms", "20000",
+        "--property", "print.offset=true",
+    )  # fmt: skip
+    assert [line.split("\t")[0] for line in result.lines] == [f"Offset:{count - 1}"]
+    assert "Processed a total of 1 messages" in result.errors
+
+
+def consume(client: KafkaTools, topic: str, partition: int, count: int) -> list[str]:
+    """`Partition:p|key|value` lines of the first `count` records."""
+    if count == 0:
+        return []
+    return client.check(
+        "kafka-console-consumer", "--topic", topic, "--partition", str(partition), "--offset", "earliest",
+        "--max-messages", str(count), "--timeout-ms", "20000", "--property", "print.key=true",
+        "--property", "print.partition=true", "--property", "key.separator=|",
+    ).lines  # fmt: skip
+
+
+def partition_counts(client: KafkaTools, topic: str) -> dict[int, int]:
+    """Partition -> end offset, from kafka-get-offsets."""
+    lines = client.check("kafka-get-offsets", "--topic", topic).lines
+    return {int(line.split(":")[-2]): int(line.split(":")[-1]) for line in lines}
+
+
+def describe_fields(line: str) -> dict[str, str]:
+    """`Name: value` pairs of a line that --describe printed."""
+    pairs = [pair.strip().partition(":") for pair in line.split("\t") if pair.strip()]
+    return {name: value.strip() for name, _, value in pairs}
