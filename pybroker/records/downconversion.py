@@ -34,9 +34,9 @@ def down_convert(
     """The batches of a fetch as message sets of magic 0 or 1.
 
     Control batches are dropped, headers are lost, and a codec stays what it is. Of uncompressed batches the
-    records below ``first_offset`` are dropped, because messages of these formats are not batched. At least the first
-    batch is converted; more follow while the result is no longer than what came in. When nothing is left, the
-    answer is :data:`OVERFLOW_MESSAGE`. A batch that swells beyond ``ceiling_bytes`` is refused.
+    records below ``first_offset`` are dropped, as messages of these formats are not batched. At least the
+    first batch is converted; more follow while the result is no longer than what came in. When nothing is
+    left, the answer is :data:`OVERFLOW_MESSAGE`. A batch that swells beyond ``ceiling_bytes`` is refused.
 
     Bulk work in Python: of the order of 5 ms for 1 MB of 1 KB records.
 

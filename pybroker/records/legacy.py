@@ -126,7 +126,7 @@ def _broken() -> InvalidRecords:
 
 
 def read_inner_messages(wrapper: Message, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> list[Message]:
-    """The messages inside a wrapper, with absolute offsets and the timestamps that count. CRCs are not checked.
+    """The messages inside a wrapper, with absolute offsets and final timestamps. CRCs are not checked.
 
     A last message that is cut is dropped, as Kafka does.
 
