@@ -1,0 +1,123 @@
+"""What every log of a broker shares: files, descriptors, cached indexes, the clock and the waste basket."""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from attrs import Factory, define, field
+
+from pybroker.storage.files import Files, system_files
+from pybroker.storage.handles import HandlePool, default_handle_limit
+from pybroker.storage.names import DELETED
+
+if TYPE_CHECKING:
+    from pybroker.storage.segment import Segment
+
+INDEX_CACHE_BYTES = 64 << 20
+
+
+class IndexCache:
+    """Bounds the memory of loaded indexes: second chance, by bytes. Indexes with unwritten entries stay."""
+
+    def __init__(self, max_bytes: int = INDEX_CACHE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._loaded: deque[Segment] = deque()
+        self._bytes = 0
+
+    @property
+    def loaded_bytes(self) -> int:
+        """Bytes of index entries in memory, as of the last look."""
+        return self._bytes
+
+    def loaded(self, segment: "Segment") -> None:
+        """Tells that a segment has just read its indexes."""
+        self._loaded.append(segment)
+        self._bytes += segment.index_bytes_in_memory
+        if self._bytes > self._max_bytes:
+            self._evict()
+
+    def _evict(self) -> None:
+        kept: deque[Segment] = deque()
+        total = sum(segment.index_bytes_in_memory for segment in self._loaded)
+        newest = self._loaded.pop()
+        for _ in range(2 * len(self._loaded)):
+            if total <= self._max_bytes or not self._loaded:
+                break
+            segment = self._loaded.popleft()
+            if segment.indexes_recently_used or not segment.indexes_are_persisted:
+                segment.indexes_recently_used = False
+                self._loaded.append(segment)
+                continue
+            total -= segment.index_bytes_in_memory
+            segment.drop_indexes()
+        kept.extend(segment for segment in self._loaded if segment.index_bytes_in_memory)
+        kept.append(newest)
+        self._loaded = kept
+        self._bytes = total
+
+
+class Trash:
+    """Paths to unlink later: renamed out of the way already, kept for readers until their time has come."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, path: str, due_ms: int) -> None:
+        """A file or a directory that may be removed from ``due_ms`` on."""
+        heapq.heappush(self._heap, (due_ms, path))
+
+    @property
+    def next_due_ms(self) -> int | None:
+        """When the next path is due; None when nothing waits."""
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now_ms: int) -> list[str]:
+        """Takes out the paths that are due. Removing them may happen in a thread."""
+        due = []
+        while self._heap and self._heap[0][0] <= now_ms:
+            due.append(heapq.heappop(self._heap)[1])
+        return due
+
+
+def _ignore_failure(_log_dir: str, _error: OSError) -> None:
+    return
+
+
+@define(eq=False)
+class StorageContext:
+    """Shared by all logs of a broker; built once.
+
+    ``on_failure(log_dir, error)`` is told of a disk failure before ``LogDirFailed`` is raised.
+    """
+
+    now_ms: Callable[[], int]
+    files: Files = field(factory=system_files)
+    handles: HandlePool = field(
+        default=Factory(lambda self: HandlePool(self.files, default_handle_limit()), takes_self=True)
+    )
+    index_cache: IndexCache = field(factory=IndexCache)
+    trash: Trash = field(factory=Trash)
+    on_failure: Callable[[str, OSError], None] = _ignore_failure
+    producer_id_expiration_ms: int = 86_400_000
+    random: Random = field(factory=Random)
+    """For the roll jitter only."""
+
+    def trash_renamed(self, paths: list[str], delay_ms: int) -> None:
+        """Files that carry the ``.deleted`` suffix already: unlink them after the delay."""
+        due_ms = self.now_ms() + delay_ms
+        for path in paths:
+            self.trash.add(path, due_ms)
+
+    def trash_files(self, paths: list[str], delay_ms: int) -> None:
+        """Renames files to ``.deleted`` and unlinks them after the delay."""
+        renamed = []
+        for path in paths:
+            if self.files.exists(path):
+                self.files.rename(path, path + DELETED)
+                renamed.append(path + DELETED)
+        self.trash_renamed(renamed, delay_ms)

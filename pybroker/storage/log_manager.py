@@ -1,0 +1,462 @@
+"""All logs of a broker over all its log directories: start, creation, deletion, checkpoints, clean stop.
+
+Source: ``LogManager`` of Kafka 3.9.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from attrs import Factory, define, frozen
+
+from pybroker.model.ids import Offset, TopicId, TopicPartition
+from pybroker.storage import checkpoints, names
+from pybroker.storage.context import StorageContext
+from pybroker.storage.dir_lock import DirectoryLock
+from pybroker.storage.errors import CorruptFile, LogDirFailed, LogDirUnusable, StorageError
+from pybroker.storage.handles import join
+from pybroker.storage.loader import create_log, open_log
+from pybroker.storage.log import Log
+from pybroker.storage.log_config import LogConfig
+from pybroker.storage.meta_properties import (
+    MetaProperties,
+    common_owner,
+    read_meta_properties,
+    write_meta_properties,
+)
+from pybroker.storage.names import DirectoryKind, PartitionDirectory
+from pybroker.storage.recovery import recover_partition
+
+logger = logging.getLogger(__name__)
+
+_IGNORED_DIRECTORIES = frozenset({"remote-log-index-cache", "metadata"})
+_IGNORED_TOPIC = "__cluster_metadata"
+
+
+@define(eq=False)
+class LogDir:
+    """One log directory. ``error`` says why it is offline."""
+
+    path: str
+    lock: DirectoryLock | None = None
+    was_clean: bool = True
+    error: OSError | str | None = None
+
+    @property
+    def is_online(self) -> bool:
+        """Whether its disk is believed to work."""
+        return self.error is None
+
+
+@frozen
+class LoadProgress:
+    """How far loading is, for a progress bar or log lines."""
+
+    log_dir: str
+    partitions_done: int
+    partitions_total: int
+    recovering: bool
+    """Whether the last stop was unclean, so that records are checked."""
+
+
+@define(eq=False)
+class _Work:
+    """A partition's directory that is to be opened."""
+
+    log_dir: LogDir
+    path: str
+    parsed: PartitionDirectory
+    log_start_offset: Offset
+    recovery_point: Offset
+
+
+@define(eq=False)
+class _Logs:
+    current: dict[TopicPartition, Log] = Factory(dict)
+    future: dict[TopicPartition, Log] = Factory(dict)
+    stray: dict[TopicPartition, str] = Factory(dict)
+
+
+class LogManager:
+    """The logs of one broker. Call :meth:`lock`, :meth:`owner` or :meth:`claim`, then :meth:`load`."""
+
+    def __init__(
+        self,
+        log_dirs: Sequence[str],
+        context: StorageContext,
+        *,
+        config_of: Callable[[str], LogConfig] = lambda _topic: LogConfig(),
+        recover: Callable[..., object] = recover_partition,
+    ) -> None:
+        """Nothing is touched yet.
+
+        Args:
+            log_dirs: paths; the first one is where a single node keeps its metadata.
+            config_of: the configuration of a topic, asked at load and at creation without a config.
+            recover: recovers one partition's directory; as :func:`recover_partition`.
+        """
+        self._context = context
+        self._files = context.files
+        self._config_of = config_of
+        self._recover = recover
+        self._logs = _Logs()
+        self.dirs = {path: LogDir(path) for path in (os.path.abspath(path) for path in log_dirs)}
+        self._notify = context.on_failure
+        context.on_failure = self._on_failure
+
+    # -- start
+
+    def lock(self) -> None:
+        """Makes the directories and locks them. Unusable ones go offline; all of them unusable is an error.
+
+        Raises:
+            LogDirUnusable: a directory is locked by another broker, or none can be used.
+        """
+        for log_dir in self.dirs.values():
+            try:
+                self._files.mkdir(log_dir.path)
+            except OSError as error:
+                log_dir.error = error
+                logger.error("log directory %s cannot be made: %s", log_dir.path, error.strerror)
+                continue
+            log_dir.lock = DirectoryLock(log_dir.path)
+        if not any(log_dir.is_online for log_dir in self.dirs.values()):
+            failed = ", ".join(f"{log_dir.path}: {log_dir.error}" for log_dir in self.dirs.values())
+            raise LogDirUnusable(f"no log directory can be used ({failed})")
+
+    def owner(self) -> MetaProperties:
+        """The broker and cluster that the directories say they belong to.
+
+        Raises:
+            LogDirUnusable: a file is damaged or the directories disagree.
+        """
+        return common_owner({path: read_meta_properties(self._files, path) for path in self.online_dirs()})
+
+    def claim(self, broker_id: int, cluster_id: str) -> None:
+        """Writes ``meta.properties`` everywhere.
+
+        Raises:
+            LogDirUnusable: a directory belongs to another broker or cluster.
+        """
+        found = self.owner()
+        if found.broker_id not in (None, broker_id):
+            raise LogDirUnusable(
+                f"the log directories belong to broker {found.broker_id}, but broker.id is {broker_id}"
+            )
+        if found.cluster_id not in (None, cluster_id):
+            raise LogDirUnusable(
+                f"the log directories belong to cluster {found.cluster_id}, but the cluster id is {cluster_id}"
+            )
+        for path in self.online_dirs():
+            write_meta_properties(self._files, path, broker_id, cluster_id)
+
+    def load(self, progress: Callable[[LoadProgress], None] | None = None) -> None:
+        """Opens every partition, after recovery where the last stop was unclean."""
+        for _ in self.load_steps(progress):
+            pass
+
+    def load_steps(self, progress: Callable[[LoadProgress], None] | None = None) -> Iterator[None]:
+        """As :meth:`load`, one partition a step, for a caller with other things to do between."""
+        for log_dir in self.dirs.values():
+            if not log_dir.is_online:
+                continue
+            try:
+                work = self._survey(log_dir)
+            except OSError as error:
+                self._take_offline(log_dir.path, error)
+                continue
+            for number, item in enumerate(work, 1):
+                try:
+                    self._load_one(item)
+                except OSError as error:
+                    self._take_offline(log_dir.path, error)
+                if progress is not None:
+                    progress(LoadProgress(log_dir.path, number, len(work), not log_dir.was_clean))
+                yield
+                if not log_dir.is_online:
+                    break
+
+    def _survey(self, log_dir: LogDir) -> list[_Work]:
+        log_dir.was_clean = checkpoints.take_clean_shutdown_mark(self._files, log_dir.path)
+        recovery_points = self._read_checkpoint(log_dir, names.RECOVERY_POINT_CHECKPOINT)
+        log_starts = self._read_checkpoint(log_dir, names.LOG_START_CHECKPOINT)
+        work = []
+        for entry in self._files.scan(log_dir.path):
+            if not entry.is_dir() or entry.name in _IGNORED_DIRECTORIES:
+                continue
+            try:
+                parsed = names.parse_partition_directory(entry.name)
+            except ValueError as error:
+                raise LogDirUnusable(f"{entry.path} does not belong into a log directory: {error}") from error
+            partition = parsed.topic_partition
+            if partition.topic != _IGNORED_TOPIC:
+                start, point = log_starts.get(partition, 0), recovery_points.get(partition, 0)
+                work.append(_Work(log_dir, entry.path, parsed, start, point))
+        work.sort(key=lambda item: item.path)
+        return work
+
+    def _read_checkpoint(self, log_dir: LogDir, name: str) -> dict[TopicPartition, Offset]:
+        try:
+            return checkpoints.read_offsets(self._files, log_dir.path, name)
+        except CorruptFile as error:
+            logger.warning("%s; going on as if it were empty", error)
+            return {}
+
+    def _load_one(self, item: _Work) -> None:
+        partition, kind = item.parsed.topic_partition, item.parsed.kind
+        if kind is DirectoryKind.DELETE:
+            self._context.trash.add(item.path, self._context.now_ms())
+            return
+        if kind is DirectoryKind.STRAY:
+            self._logs.stray[partition] = item.path
+            return
+        logs = self._logs.future if kind is DirectoryKind.FUTURE else self._logs.current
+        if partition in logs:
+            raise LogDirUnusable(
+                f"{partition} is in {logs[partition].directory} and in {item.path}; delete the one that is older"
+            )
+        logs[partition] = open_log(
+            item.path,
+            partition,
+            self._config_of(partition.topic),
+            self._context,
+            log_start_offset=item.log_start_offset,
+            recovery_point=item.recovery_point,
+            clean=item.log_dir.was_clean,
+            recover=self._recover,
+        )
+
+    # -- the logs
+
+    def get(self, topic_partition: TopicPartition) -> Log | None:
+        """A partition's log; None when there is none here, or its disk is offline."""
+        return self._logs.current.get(topic_partition)
+
+    def all_logs(self) -> Iterable[Log]:
+        """Every live log."""
+        return self._logs.current.values()
+
+    def __len__(self) -> int:
+        return len(self._logs.current)
+
+    def online_dirs(self) -> list[str]:
+        """Paths of the log directories that work."""
+        return [path for path, log_dir in self.dirs.items() if log_dir.is_online]
+
+    def create(
+        self,
+        topic_partition: TopicPartition,
+        topic_id: TopicId | None = None,
+        config: LogConfig | None = None,
+        *,
+        log_dir: str | None = None,
+    ) -> Log:
+        """Makes a log, or returns the one there is. Without a directory the one with the fewest partitions is taken.
+
+        Raises:
+            LogDirFailed: no log directory works.
+        """
+        existing = self._logs.current.get(topic_partition)
+        if existing is not None:
+            if topic_id is not None and existing.topic_id is None:
+                existing.assign_topic_id(topic_id)
+            return existing
+        config = self._config_of(topic_partition.topic) if config is None else config
+        for path in self._candidates(log_dir):
+            try:
+                log = create_log(
+                    join(path, names.partition_directory(topic_partition)),
+                    topic_partition,
+                    config,
+                    self._context,
+                    topic_id,
+                )
+            except OSError as error:
+                self._take_offline(path, error)
+                continue
+            self._logs.current[topic_partition] = log
+            return log
+        raise LogDirFailed(log_dir or "(any)", "no log directory is online")
+
+    def _candidates(self, log_dir: str | None) -> list[str]:
+        if log_dir is not None:
+            return [path for path in self.online_dirs() if path == os.path.abspath(log_dir)]
+        counts = dict.fromkeys(self.online_dirs(), 0)
+        if len(counts) > 1:
+            for log in self._logs.current.values():
+                counts[log.log_dir] += 1
+        return sorted(counts, key=counts.__getitem__)
+
+    def update_config(self, topic: str, config: LogConfig) -> None:
+        """Gives a topic's changed configuration to its logs."""
+        for partition, log in self._logs.current.items():
+            if partition.topic == topic:
+                log.update_config(config)
+
+    def delete_async(self, topic_partition: TopicPartition) -> bool:
+        """Renames a log's directory to ``-delete`` now and removes it later; False when there is no such log.
+
+        Raises:
+            LogDirFailed: the rename failed.
+        """
+        log = self._logs.current.pop(topic_partition, None)
+        if log is None:
+            return False
+        renamed = names.renamed_directory(topic_partition, DirectoryKind.DELETE)
+        log.move_directory(join(log.log_dir, renamed))
+        log.close_handles()
+        self._context.trash.add(log.directory, self._context.now_ms() + log.config.file_delete_delay_ms)
+        return True
+
+    def mark_stray(self, topic_partition: TopicPartition) -> None:
+        """Renames a replica that nobody assigned to this broker to ``-stray``, so that it can be looked at."""
+        log = self._logs.current.pop(topic_partition)
+        renamed = names.renamed_directory(topic_partition, DirectoryKind.STRAY)
+        log.move_directory(join(log.log_dir, renamed))
+        log.close_handles()
+        self._logs.stray[topic_partition] = log.directory
+
+    def truncate_to(self, topic_partition: TopicPartition, offset: Offset) -> None:
+        """Cuts a follower's log, and its recovery point on disk before anything is appended again."""
+        log = self._logs.current[topic_partition]
+        point = log.recovery_point
+        if log.truncate_to(offset) and log.recovery_point < point:
+            self._write_recovery_points(log.log_dir)
+
+    # -- regular work
+
+    def empty_trash(self, now_ms: int | None = None) -> int:
+        """Removes what is due: deleted segments and partitions. Returns the count."""
+        due = self._context.trash.take_due(self._context.now_ms() if now_ms is None else now_ms)
+        for path in due:
+            self.remove_path(path)
+        return len(due)
+
+    def remove_path(self, path: str) -> None:
+        """Unlinks a file or a directory from the trash; a disk failure takes its log directory offline."""
+        try:
+            if os.path.isdir(path):
+                self._files.remove_tree(path)
+            else:
+                self._files.unlink_if_exists(path)
+        except OSError as error:
+            self._on_failure(self._dir_of(path), error)
+
+    def apply_retention(self, high_watermark_of: Callable[[TopicPartition], Offset]) -> int:
+        """One round over all logs; returns how many segments went."""
+        count = 0
+        for log in list(self._logs.current.values()):
+            try:
+                deleted, reason = log.apply_retention(high_watermark_of(log.topic_partition))
+            except StorageError as error:
+                logger.error("retention of %s failed: %s", log.topic_partition, error)
+                continue
+            if deleted:
+                logger.info("%s: deleted %d segments, %s", log.topic_partition, deleted, reason)
+            count += deleted
+        return count
+
+    def logs_to_flush(self, now_ms: int) -> list[Log]:
+        """Logs with sealed segments not yet durable, or whose ``flush.ms`` is over."""
+        return [
+            log
+            for log in self._logs.current.values()
+            if log.has_sealed_unflushed
+            or (log.unflushed_messages > 0 and now_ms - log.last_flush_ms >= log.config.flush_ms)
+        ]
+
+    def checkpoint(self) -> None:
+        """Writes recovery points and log start offsets of every online directory (every 60 s, and at stop)."""
+        for path in self.online_dirs():
+            self._write_recovery_points(path)
+            self._write(
+                path,
+                names.LOG_START_CHECKPOINT,
+                {
+                    log.topic_partition: log.log_start_offset
+                    for log in self._logs_in(path)
+                    if log.log_start_offset > log.segments.first.base_offset
+                },
+            )
+
+    def _write_recovery_points(self, path: str) -> None:
+        points = {log.topic_partition: log.recovery_point for log in self._logs_in(path)}
+        self._write(path, names.RECOVERY_POINT_CHECKPOINT, points)
+
+    def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, Offset]) -> None:
+        """Writes the high watermarks, each into its log's directory (every 5 s, and at stop)."""
+        for path in self.online_dirs():
+            values = {
+                log.topic_partition: high_watermarks[log.topic_partition]
+                for log in self._logs_in(path)
+                if log.topic_partition in high_watermarks
+            }
+            self._write(path, names.HIGH_WATERMARK_CHECKPOINT, values)
+
+    def read_high_watermarks(self) -> dict[TopicPartition, Offset]:
+        """The checkpointed high watermarks of all directories."""
+        values: dict[TopicPartition, Offset] = {}
+        for path in self.online_dirs():
+            values.update(self._read_checkpoint(self.dirs[path], names.HIGH_WATERMARK_CHECKPOINT))
+        return values
+
+    def _write(self, path: str, name: str, offsets: Mapping[TopicPartition, Offset]) -> None:
+        try:
+            checkpoints.write_offsets(self._files, path, name, offsets)
+        except OSError as error:
+            self._take_offline(path, error)
+
+    def _logs_in(self, path: str) -> list[Log]:
+        return [log for log in self._logs.current.values() if log.log_dir == path]
+
+    # -- stop
+
+    def close(self, *, broker_epoch: int = -1) -> None:
+        """Flushes and closes every log, writes the checkpoints and the clean-shutdown marks, unlocks."""
+        for path in self.online_dirs():
+            try:
+                for log in (*self._logs_in(path), *self._logs.future.values()):
+                    if log.log_dir == path:
+                        log.close()
+            except StorageError as error:
+                logger.error("closing %s: %s", path, error)
+        self.checkpoint()
+        for path in self.online_dirs():
+            try:
+                checkpoints.write_clean_shutdown_mark(self._files, path, broker_epoch)
+            except OSError as error:
+                self._take_offline(path, error)
+        self.release()
+
+    def release(self) -> None:
+        """Closes descriptors and unlocks without writing: after :meth:`close`, or to stop as if killed."""
+        for log in (*self._logs.current.values(), *self._logs.future.values()):
+            log.close_handles()
+        self._logs = _Logs()
+        for log_dir in self.dirs.values():
+            if log_dir.lock is not None:
+                log_dir.lock.release()
+                log_dir.lock = None
+
+    # -- failure
+
+    def _dir_of(self, path: str) -> str:
+        return next((log_dir for log_dir in self.dirs if path.startswith(log_dir + os.sep)), path)
+
+    def _on_failure(self, path: str, error: OSError) -> None:
+        self._take_offline(path, error)
+
+    def _take_offline(self, path: str, error: OSError) -> None:
+        """Forgets the logs of a failed directory. The others go on; whoever registered is told once."""
+        log_dir = self.dirs.get(path)
+        if log_dir is None or not log_dir.is_online:
+            return
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            logger.error("no space left in %s: %s", path, error)
+            return
+        log_dir.error = error
+        logger.error("log directory %s is offline: %s", path, error)
+        for partition in [log.topic_partition for log in self._logs_in(path)]:
+            self._logs.current.pop(partition).close_handles()
+        self._notify(path, error)

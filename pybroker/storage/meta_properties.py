@@ -1,0 +1,85 @@
+"""``meta.properties``: whose log directory this is. ZooKeeper mode: version 0 with broker.id and cluster.id."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import javaproperties
+from attrs import frozen
+
+from pybroker.storage import names
+from pybroker.storage.errors import LogDirUnusable
+from pybroker.storage.files import Files
+from pybroker.storage.handles import join
+
+T = TypeVar("T")
+
+
+@frozen
+class MetaProperties:
+    """What a directory says about its owner; None where it says nothing."""
+
+    broker_id: int | None = None
+    cluster_id: str | None = None
+
+
+def _read_raw(files: Files, directory: str) -> dict[str, str]:
+    path = join(directory, names.META_PROPERTIES)
+    try:
+        text = files.read_bytes(path).decode("latin-1")
+    except FileNotFoundError:
+        return {}
+    try:
+        return dict(javaproperties.loads(text))
+    except javaproperties.InvalidUEscapeError as error:
+        raise LogDirUnusable(f"{path} is damaged: {error}") from error
+
+
+def read_meta_properties(files: Files, directory: str) -> MetaProperties:
+    """Reads a directory's owner; an absent file says nothing.
+
+    Raises:
+        LogDirUnusable: the file is damaged, or of a KRaft broker.
+    """
+    raw = _read_raw(files, directory)
+    path = join(directory, names.META_PROPERTIES)
+    if not raw:
+        return MetaProperties()
+    if raw.get("version") != "0":
+        raise LogDirUnusable(
+            f"{path} has version {raw.get('version')}; only version 0 (ZooKeeper mode) can be used"
+        )
+    try:
+        broker_id = int(raw["broker.id"]) if "broker.id" in raw else None
+    except ValueError as error:
+        raise LogDirUnusable(f"{path}: broker.id={raw['broker.id']} is not a number") from error
+    return MetaProperties(broker_id, raw.get("cluster.id"))
+
+
+def common_owner(owners: Mapping[str, MetaProperties]) -> MetaProperties:
+    """The one owner that all directories (by path) name.
+
+    Raises:
+        LogDirUnusable: two directories disagree.
+    """
+    broker_id = _common([(path, owner.broker_id) for path, owner in owners.items()], "broker.id")
+    cluster_id = _common([(path, owner.cluster_id) for path, owner in owners.items()], "cluster.id")
+    return MetaProperties(broker_id, cluster_id)
+
+
+def _common(values: Sequence[tuple[str, T | None]], key: str) -> T | None:
+    known = [(path, value) for path, value in values if value is not None]
+    for path, value in known[1:]:
+        if value != known[0][1]:
+            raise LogDirUnusable(
+                f"log directories disagree: {known[0][0]} has {key}={known[0][1]}, {path} has {key}={value}"
+            )
+    return known[0][1] if known else None
+
+
+def write_meta_properties(files: Files, directory: str, broker_id: int, cluster_id: str) -> None:
+    """Claims the directory; keys it does not know are kept, and an unchanged file is left alone."""
+    raw = _read_raw(files, directory)
+    wanted = {**raw, "version": "0", "broker.id": str(broker_id), "cluster.id": cluster_id}
+    if wanted != raw:
+        text = javaproperties.dumps(wanted, timestamp=False)
+        files.replace_bytes(join(directory, names.META_PROPERTIES), text.encode("latin-1"))

@@ -1,0 +1,59 @@
+"""Appending: offsets, stamps, rolling, and what a failed write leaves."""
+
+from pybroker.records.header import crc_is_valid, iter_batch_headers
+from pybroker.storage.log_config import LogConfig
+from tests.storage.conftest import OpenLog, all_offsets, all_records, batch
+
+
+def test_offsets_are_dense_over_batches(open_at: OpenLog) -> None:
+    log = open_at()
+    infos = [log.append_as_leader(batch(count), 0) for count in (1, 3, 2)]
+    assert [(info.first_offset, info.last_offset) for info in infos] == [(0, 0), (1, 3), (4, 5)]
+    assert log.log_end_offset == 6
+    assert all_offsets(log) == list(range(6))
+
+
+def test_the_batch_on_disk_carries_its_offset_and_the_leaders_epoch_and_a_valid_crc(open_at: OpenLog) -> None:
+    log = open_at()
+    log.append_as_leader(batch(2), 4)
+    log.append_as_leader(batch(2), 7)
+    read = log.read(0, 1 << 20)
+    assert read.slice is not None
+    data = read.slice.read()
+    found = list(iter_batch_headers(data))
+    assert [(header.base_offset, header.leader_epoch) for _, header in found] == [(0, 4), (2, 7)]
+    assert all(crc_is_valid(data[at : at + header.size_in_bytes]) for at, header in found)
+    assert log.latest_epoch == 7
+    assert log.end_offset_for_epoch(4).end_offset == 2
+
+
+def test_a_full_segment_rolls_and_reads_go_on_in_the_next(open_at: OpenLog) -> None:
+    log = open_at(LogConfig(segment_bytes=400))
+    for _ in range(20):
+        log.append_as_leader(batch(2), 0)
+    assert len(log.segments) == 5
+    assert all(segment.size <= 400 for segment in log.segments)
+    assert all_offsets(log) == list(range(40))
+
+
+def test_what_was_closed_cleanly_is_there_after_opening(open_at: OpenLog) -> None:
+    log = open_at(LogConfig(segment_bytes=400))
+    for _ in range(20):
+        log.append_as_leader(batch(2), 5)
+    before = all_records(log)
+    log.close()
+    again = open_at(LogConfig(segment_bytes=400))
+    assert all_records(again) == before
+    assert again.log_end_offset == 40
+    assert again.latest_epoch == 5
+    assert again.append_as_leader(batch(1), 5).first_offset == 40
+
+
+def test_what_was_not_closed_is_there_after_recovery(open_at: OpenLog) -> None:
+    log = open_at(LogConfig(segment_bytes=400))
+    for _ in range(20):
+        log.append_as_leader(batch(2), 5)
+    before = all_records(log)
+    again = open_at(LogConfig(segment_bytes=400), clean=False)
+    assert all_records(again) == before
+    assert again.latest_epoch == 5
