@@ -273,22 +273,23 @@ class _EncoderWriter:
 
     def check_absent(self, field: AbsentField, local: str, path: str) -> None:
         text = f"{self.title}{path}.{field.name} cannot be sent in this version"
-        self.out.line(
-            f"if {self.differs(f'{local}.{field.name}', field.default)}: raise Unsupported({text!r})"
-        )
+        differs = self.differs(f"{local}.{field.name}", field.default, nullable=True)
+        self.out.line(f"if {differs}: raise Unsupported({text!r})")
 
-    def differs(self, expression: str, default: Any) -> str:
+    def differs(self, expression: str, default: Any, *, nullable: bool) -> str:
         """A condition: the value is not its default. Structures are compared field by field, in place."""
         if default is None:
             return f"{expression} is not None"
-        if default == [] or default == "":
-            return f"{expression} != {default!r}"
         if default is False:
             return expression
+        if isinstance(default, list):
+            return f"{expression} != []"
         if isinstance(default, bytes | str | int | float):
             return f"{expression} != {self.out.fresh(default)}"
-        parts = [
-            self.differs(f"{expression}.{name}", getattr(default, name)) for name in type(default).__slots__
+        parts = [f"{expression} is None"] if nullable else []
+        parts += [
+            self.differs(f"{expression}.{name}", getattr(default, name), nullable=True)
+            for name in type(default).__slots__
         ]
         return f"({' or '.join(parts)})"
 
@@ -335,5 +336,7 @@ class _EncoderWriter:
     def tagged_flag(self, field: TaggedField, local: str) -> str:
         """A local that tells whether the field differs from its default."""
         flag = self.out.local("is_set")
-        self.out.line(f"{flag} = bool({self.differs(f'{local}.{field.name}', field.default)})")
+        nullable = isinstance(field.format, NullableStructure)
+        differs = self.differs(f"{local}.{field.name}", field.default, nullable=nullable)
+        self.out.line(f"{flag} = bool({differs})")
         return flag
