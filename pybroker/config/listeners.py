@@ -163,8 +163,8 @@ def _check_ports(endpoints: tuple[Endpoint, ...], text: str) -> None:
             raise InvalidConfig(f"Each listener must have a different port, listeners: {text}")
         if len(sharing) - unnamed > 2:
             raise InvalidConfig(
-                "Each listener must have a different port unless exactly one listener has an IPv4 address and "
-                f"the other IPv6 address, listeners: {text}, port: {port}"
+                "Each listener must have a different port unless exactly one listener has an IPv4 address "
+                f"and the other IPv6 address, listeners: {text}, port: {port}"
             )
         if sorted(family or 0 for family in families) != [4, 6]:
             raise InvalidConfig(
@@ -255,7 +255,8 @@ def _check(listeners: Listeners) -> None:
     if not set(advertised) <= set(names):
         raise InvalidConfig(
             "advertised.listeners listener names must be equal to or a subset of the ones defined in "
-            f"listeners. Found {shown}. The valid options based on the current configuration are {','.join(names)}"
+            f"listeners. Found {shown}. The valid options based on the current configuration are "
+            f"{','.join(names)}"
         )
     if any(endpoint.host == "0.0.0.0" for endpoint in listeners.advertised):
         raise InvalidConfig(

@@ -79,7 +79,7 @@ class TopicConfig:
         for name, text in overrides.items():
             values[name] = topic_keys[name].parse(text)
         _check_consistency(values)
-        _settle_timestamp_bounds(values, "message.timestamp.")
+        _settle_timestamp_bounds(values)
         attributes: dict[str, Any] = {_ATTRIBUTES[name]: value for name, value in values.items()}
         return cls(overrides=dict(overrides), **attributes)
 
@@ -125,7 +125,7 @@ def topic_defaults(broker: BrokerConfig) -> dict[str, ConfigValue]:
     # Formats older than version 2 cannot be chosen any more: since inter.broker.protocol.version 3.0 it is
     # ignored.
     values["message.format.version"] = topic_keys["message.format.version"].default
-    _settle_timestamp_bounds(values, "message.timestamp.")
+    _settle_timestamp_bounds(values)
     return values
 
 
@@ -147,10 +147,10 @@ def validate_topic_configs(configs: Mapping[str, str | None], broker: BrokerConf
         raise ApiError(ErrorCode.INVALID_CONFIG, str(error)) from None
 
 
-def _settle_timestamp_bounds(values: dict[str, ConfigValue], prefix: str) -> None:
+def _settle_timestamp_bounds(values: dict[str, ConfigValue]) -> None:
     """The deprecated symmetric bound still counts where its two successors were left alone (KIP-937)."""
-    difference = values[f"{prefix}difference.max.ms"]
-    for bound in (f"{prefix}before.max.ms", f"{prefix}after.max.ms"):
+    difference = values["message.timestamp.difference.max.ms"]
+    for bound in ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms"):
         if values[bound] == MAX_LONG:
             values[bound] = difference
 

@@ -23,6 +23,9 @@ from pybroker.config.validators import at_least, between, gzip_level, list_of, m
 log_keys = (
     ConfigKey("alter.config.policy.class.name", CLASS, None, LOW, READ_ONLY, None,
               "Class that may refuse changed configurations; Java plug-ins are not loaded here."),
+    ConfigKey("alter.config.policy.kraft.compatibility.enable", BOOLEAN, False, LOW, READ_ONLY, None,
+              "Whether the policy for changed configurations sees them as under KRaft; policies are not "
+              "loaded here."),
     ConfigKey("auto.create.topics.enable", BOOLEAN, True, HIGH, READ_ONLY, None,
               "Whether asking for the metadata of a missing topic may create it."),
     ConfigKey("compression.gzip.level", INT, -1, MEDIUM, CLUSTER_WIDE, gzip_level,
