@@ -17,7 +17,7 @@ class StallGauge(trio.abc.Instrument):
     """
 
     def __init__(self) -> None:
-        self._started_s = 0.0
+        self._started_s = time.perf_counter()  # the step that adds the gauge is measured from here
         self.reset()
 
     def reset(self) -> None:

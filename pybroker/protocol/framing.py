@@ -189,11 +189,12 @@ class FrameReader:
             view[:start] = carry
             count = recv_into(view[start:])
             self._end = start + count
-            self._carry = b""
         else:
             self._end = count = recv_into(view)
-        self._view = view
-        self._pos = 0
+        if count:
+            self._carry = b""
+            self._view = view
+            self._pos = 0
         return count
 
     def next_frame(self) -> memoryview | None:

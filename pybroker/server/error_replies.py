@@ -5,13 +5,15 @@ and answer for every item that the request names; the table below tells where th
 fields identify an item. Source: ``getErrorResponse`` of each request class in Kafka 3.9's clients.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from attrs import field, frozen
 
 from pybroker.model.errors import ErrorCode
 from pybroker.protocol.apis import ApiSpec
+from pybroker.protocol.message_classes import Message
+from pybroker.protocol.spec_model import FieldSpec
 
 PRODUCE = 0
 ITSELF = ""
@@ -42,6 +44,11 @@ class Mirror:
 
 def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
+
+
+def _share_state(topic_struct: str) -> tuple[Mirror, ...]:
+    partitions = Mirror("partitions", "partitions", "PartitionResult", _same("partition"))
+    return (Mirror("topics", "results", topic_struct, _same("topic_id"), partitions),)
 
 
 _NAME = _same("name")
@@ -204,6 +211,7 @@ MIRRORS: Mapping[int, tuple[Mirror, ...]] = {
     31: (Mirror("filters", "filter_results", "DeleteAclsFilterResult", {}),),
     32: (Mirror("resources", "results", "DescribeConfigsResult", _RESOURCE),),
     33: (Mirror("resources", "responses", "AlterConfigsResourceResponse", _RESOURCE),),
+    35: (),  # before version 3 there is no field for an error and no item to carry it: an empty answer
     37: (Mirror("topics", "results", "CreatePartitionsTopicResult", _NAME),),
     42: (Mirror("groups_names", "results", "DeletableGroupResult", {"group_id": ITSELF}),),
     43: (
@@ -236,7 +244,13 @@ MIRRORS: Mapping[int, tuple[Mirror, ...]] = {
     69: (Mirror("group_ids", "groups", "DescribedGroup", {"group_id": ITSELF}),),
     75: (Mirror("topics", "topics", "DescribeTopicPartitionsResponseTopic", _NAME),),
     77: (Mirror("group_ids", "groups", "DescribedGroup", {"group_id": ITSELF}),),
+    83: _share_state("InitializeStateResult"),
+    84: _share_state("ReadStateResult"),
+    85: _share_state("WriteStateResult"),
+    86: _share_state("DeleteStateResult"),
+    87: _share_state("ReadStateSummaryResult"),
     89: (Mirror("group_ids", "groups", "DescribedGroup", {"group_id": ITSELF}),),
+    90: (Mirror("groups", "groups", "DescribeShareGroupOffsetsResponseGroup", _same("group_id")),),
 }
 
 
@@ -248,19 +262,36 @@ def error_response(
     if api.key == PRODUCE and request.acks == 0:
         return None
     response = api.response()
-    if any(spec.name == "error_code" and version in spec.versions for spec in response.__spec__.fields):
-        _tell(response, "error_code", code, message)
+    error = _Error(code, message, api.response, version)
+    if error.fits(api.response.__spec__.fields, "error_code"):
+        error.put(response, api.response.__spec__.fields, "error_code")
         return response
     mirrors = MIRRORS.get(api.key)
     if mirrors is None:
         return None
     for mirror in mirrors:
-        getattr(response, mirror.response_list).extend(_items(mirror, type(response), request, code, message))
+        getattr(response, mirror.response_list).extend(_items(mirror, request, error))
     return response
 
 
-def _items(mirror: Mirror, owner: Any, request: Any, code: ErrorCode, message: str | None) -> Iterator[Any]:
-    make = getattr(owner, mirror.struct)
+@frozen
+class _Error:
+    code: ErrorCode
+    message: str | None
+    response: type[Message]
+    version: int
+
+    def fits(self, fields: Iterable[FieldSpec], name: str) -> bool:
+        return any(spec.name == name and self.version in spec.versions for spec in fields)
+
+    def put(self, target: Any, fields: Iterable[FieldSpec], code_field: str) -> None:
+        setattr(target, code_field, int(self.code))
+        if self.message is not None and self.fits(fields, "error_message"):
+            target.error_message = self.message
+
+
+def _items(mirror: Mirror, request: Any, error: _Error) -> Iterator[Any]:
+    make = getattr(error.response, mirror.struct)
     for asked in getattr(request, mirror.request_list) or ():
         item = make(**mirror.fixed)
         for name, source in mirror.keys.items():
@@ -269,13 +300,7 @@ def _items(mirror: Mirror, owner: Any, request: Any, code: ErrorCode, message: s
                 setattr(item, name, value)
         inner = mirror.inner
         if inner is None:
-            _tell(item, mirror.code, code, message)
+            error.put(item, error.response.__spec__.structs[mirror.struct].fields, mirror.code)
         else:
-            getattr(item, inner.response_list).extend(_items(inner, owner, asked, code, message))
+            getattr(item, inner.response_list).extend(_items(inner, asked, error))
         yield item
-
-
-def _tell(target: Any, field_name: str, code: ErrorCode, message: str | None) -> None:
-    setattr(target, field_name, int(code))
-    if message is not None and hasattr(target, "error_message"):
-        target.error_message = message

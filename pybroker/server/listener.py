@@ -15,6 +15,7 @@ from attrs import evolve
 from pybroker.handlers.context import ConnectionState
 from pybroker.instruments.metrics import ServerMetrics
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
+from pybroker.model.errors import StartupError
 from pybroker.server.connection import Connection, FrameHandler, ServerShare
 from pybroker.server.limits import ConnectionLimits, InFlightBytes, ServerSettings
 from pybroker.server.platform import Platform, choose_platform
@@ -29,7 +30,7 @@ HANDSHAKE_TIMEOUT_S = 30.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-class CannotListen(Exception):
+class CannotListen(StartupError):
     """An address cannot be bound. The message names listener and address and says why, in one line."""
 
 
