@@ -226,7 +226,7 @@ class Vector(Prefixed):
 
 
 class NullableStructure(WireFormat):
-    """A structure or null (KIP-893), told by a marker: a byte below 0 is null, in a tagged field a varint 0."""
+    """A structure or null (KIP-893): null is a byte below 0, or a varint 0 when in a tagged field."""
 
     def __init__(self, structure: "Structure", *, tagged: bool) -> None:
         super().__init__()
