@@ -13,7 +13,11 @@ from pybroker.config.values import InvalidValue
         ("segment.bytes", "-5", "Value must be at least 14"),
         ("min.cleanable.dirty.ratio", "1.5", "Value must be no more than 1"),
         ("cleanup.policy", "delete,shred", "String must be one of: compact, delete"),
-        ("compression.type", "brotli", "String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer"),
+        (
+            "compression.type",
+            "brotli",
+            "String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer",
+        ),
         ("compression.gzip.level", "0", "Value must be between 1 and 9 or equal to -1"),
         ("compression.lz4.level", "18", "Value must be no more than 17"),
         ("message.timestamp.type", "createtime", "String must be one of: CreateTime, LogAppendTime"),

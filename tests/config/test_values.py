@@ -41,11 +41,19 @@ def test_a_text_is_read_as_its_type(config_type: ConfigType, text: str, value: C
             "yes",
             "Invalid value yes for configuration k: Expected value to be either true or false",
         ),
-        (ConfigType.INT, "2147483648", "Invalid value 2147483648 for configuration k: Not a number of type INT"),
+        (
+            ConfigType.INT,
+            "2147483648",
+            "Invalid value 2147483648 for configuration k: Not a number of type INT",
+        ),
         (ConfigType.INT, "1_000", "Invalid value 1_000 for configuration k: Not a number of type INT"),
         (ConfigType.INT, "", "Invalid value  for configuration k: Not a number of type INT"),
         (ConfigType.SHORT, "32768", "Invalid value 32768 for configuration k: Not a number of type SHORT"),
-        (ConfigType.LONG, "9" * 5000, f"Invalid value {'9' * 5000} for configuration k: Not a number of type LONG"),
+        (
+            ConfigType.LONG,
+            "9" * 5000,
+            f"Invalid value {'9' * 5000} for configuration k: Not a number of type LONG",
+        ),
         (ConfigType.DOUBLE, "half", "Invalid value half for configuration k: Not a number of type DOUBLE"),
     ],
 )
