@@ -1,6 +1,7 @@
 """The command line: ``pybroker serve`` and ``pybroker --version``.
 
-Everything beyond click is imported by the command that needs it, because start-up time is part of the product.
+Everything beyond click is imported by the command that needs it, because start-up time is part of the
+product.
 """
 
 import logging
@@ -51,8 +52,8 @@ def main() -> None:
 def serve(properties: Path | None, overrides: tuple[str, ...], log_level: str, log_format: str) -> None:
     """Run a broker until it is interrupted.
 
-    PROPERTIES is a Kafka server.properties file. Without one, a single node serves 127.0.0.1:9092 and keeps its
-    data in ./pybroker-data. KAFKA_* variables are read as the apache/kafka image reads them.
+    PROPERTIES is a Kafka server.properties file. Without one, a single node serves 127.0.0.1:9092 and keeps
+    its data in ./pybroker-data. KAFKA_* variables are read as the apache/kafka image reads them.
 
     \b
     Examples:

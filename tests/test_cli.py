@@ -1,0 +1,114 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import json
+import logging
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pybroker import __version__
+from pybroker.cli import configure_logging, main
+from pybroker.config.broker import BrokerConfig
+from pybroker.model.errors import StartupError
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[BrokerConfig]:
+    """The configurations that would have been served; no broker starts."""
+    configs: list[BrokerConfig] = []
+
+    def serve(config: BrokerConfig) -> int:
+        configs.append(config)
+        return 0
+
+    _replace_app(monkeypatch, serve)
+    return configs
+
+
+def _replace_app(monkeypatch: pytest.MonkeyPatch, serve: object) -> None:
+    app = types.ModuleType("pybroker.app")
+    app.serve = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pybroker.app", app)
+    monkeypatch.setattr("pybroker.app", app, raising=False)
+    monkeypatch.setattr("os.environ", {})
+
+
+def test_version_and_help_need_nothing_else() -> None:
+    assert CliRunner().invoke(main, ["--version"]).output == f"pybroker, version {__version__}\n"
+    text = CliRunner().invoke(main, ["serve", "--help"]).output
+    for word in ("127.0.0.1:9092", "./pybroker-data", "--override", "--log-level", "--log-format"):
+        assert word in text
+
+
+def test_serve_without_arguments_serves_the_single_node_profile(served: list[BrokerConfig]) -> None:
+    result = CliRunner().invoke(main, ["serve"])
+    assert result.exit_code == 0
+    assert served[0].log_dirs == ("./pybroker-data",)
+
+
+def test_file_and_options_reach_the_broker(served: list[BrokerConfig], tmp_path: Path) -> None:
+    file = tmp_path / "server.properties"
+    file.write_text("broker.id=3\nno.such=1\n")
+    result = CliRunner().invoke(main, ["serve", str(file), "-o", "num.partitions=5"])
+    assert result.exit_code == 0
+    assert (served[0].broker_id, served[0].num_partitions) == (3, 5)
+    assert "WARNING pybroker: " in result.stderr
+    assert "unknown key no.such is ignored" in result.stderr
+
+
+def test_a_bad_value_is_one_line_and_exit_code_2(served: list[BrokerConfig]) -> None:
+    result = CliRunner().invoke(main, ["serve", "--override", "num.partitions=0"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "pybroker: --override: num.partitions=0: Value must be at least 1; allowed: int [1,...]\n"
+    )
+    assert served == []
+
+
+def test_a_broker_that_cannot_start_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(config: BrokerConfig) -> int:
+        raise StartupError("127.0.0.1:9092 is in use")
+
+    _replace_app(monkeypatch, serve)
+    result = CliRunner().invoke(main, ["serve"])
+    assert result.exit_code == 1
+    assert result.stderr == "pybroker: 127.0.0.1:9092 is in use\n"
+
+
+def test_a_json_log_line_is_an_object_with_the_exception(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("pybroker.storage").exception("log %s failed", "a-0")
+    logging.getLogger("pybroker.storage").debug("not shown")
+    (line,) = capsys.readouterr().err.splitlines()
+    event = json.loads(line)
+    assert event["level"] == "ERROR"
+    assert event["logger"] == "pybroker.storage"
+    assert event["message"] == "log a-0 failed"
+    assert event["exception"].endswith("ValueError: why")
+    assert event["time"].endswith("+00:00")
+
+
+def test_the_command_line_loads_neither_trio_nor_the_broker() -> None:
+    program = (
+        "import sys, pybroker.cli, pybroker.config.loading; "
+        "print([m for m in ('trio', 'construct', 'javaproperties', 'pybroker.server') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
