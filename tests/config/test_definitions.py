@@ -1,4 +1,4 @@
-"""The table agrees with Apache Kafka's own classes, as printed by ``tests/golden/config/DumpConfigs.java``."""
+"""The table agrees with Apache Kafka's own classes, as ``tests/golden/config/DumpConfigs.java`` printed it."""
 
 import json
 from pathlib import Path
