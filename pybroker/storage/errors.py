@@ -17,7 +17,8 @@ class LogDirFailed(StorageError):
 
 
 class DiskFull(StorageError):
-    """No space for this append: nothing was kept of it, and later appends may succeed (KAFKA_STORAGE_ERROR)."""
+    """No space for this append: nothing was kept of it, and later appends may succeed
+    (KAFKA_STORAGE_ERROR)."""
 
 
 class LogDirUnusable(StorageError):

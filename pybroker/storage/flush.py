@@ -1,4 +1,5 @@
-"""Making a log durable. What to sync is decided on the log's thread; the syncing itself may run in another."""
+"""Making a log durable. What to sync is decided on the log's thread; the syncing itself may run in
+another."""
 
 from collections.abc import Sequence
 

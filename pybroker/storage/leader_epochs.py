@@ -15,7 +15,8 @@ class EpochEntry(NamedTuple):
 
 
 class EpochEndOffset(NamedTuple):
-    """The largest epoch up to the one asked for, and the offset after its last record; (-1, -1) if unknown."""
+    """The largest epoch up to the one asked for, and the offset after its last record; (-1, -1) if
+    unknown."""
 
     epoch: LeaderEpoch
     end_offset: Offset
@@ -25,7 +26,8 @@ UNKNOWN_EPOCH_END = EpochEndOffset(NO_LEADER_EPOCH, UNKNOWN_OFFSET)
 
 
 class LeaderEpochs:
-    """The epochs of one partition, increasing in epoch and in offset. ``dirty`` until written to the checkpoint."""
+    """The epochs of one partition, increasing in epoch and in offset. ``dirty`` until written to the
+    checkpoint."""
 
     __slots__ = ("_entries", "dirty", "latest")
 
@@ -40,7 +42,8 @@ class LeaderEpochs:
         return tuple(self._entries)
 
     def assign(self, epoch: LeaderEpoch, start_offset: Offset) -> bool:
-        """Notes that ``epoch`` begins at ``start_offset``; entries that contradict it go. True if it was news."""
+        """Notes that ``epoch`` begins at ``start_offset``; entries that contradict it go. True if it was
+        news."""
         entries = self._entries
         if entries and entries[-1].epoch == epoch and start_offset >= entries[-1].start_offset:
             return False
@@ -51,7 +54,8 @@ class LeaderEpochs:
         return True
 
     def end_offset_for(self, epoch: LeaderEpoch, log_end_offset: Offset) -> EpochEndOffset:
-        """Where ``epoch`` ended; for the latest one the log end, for an unknown one what is nearest below it."""
+        """Where ``epoch`` ended; for the latest one the log end, for an unknown one what is nearest below
+        it."""
         if epoch == NO_LEADER_EPOCH or not self._entries:
             return UNKNOWN_EPOCH_END
         if epoch == self.latest:
@@ -77,7 +81,8 @@ class LeaderEpochs:
             self._changed()
 
     def truncate_from_start(self, start_offset: Offset) -> None:
-        """Drops the epochs that ended before ``start_offset``; the one that holds it begins there from now on."""
+        """Drops the epochs that ended before ``start_offset``; the one that holds it begins there from now
+        on."""
         slot = bisect_right(self._entries, start_offset, key=lambda entry: entry.start_offset)
         if slot == 0:
             return

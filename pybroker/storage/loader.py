@@ -1,4 +1,5 @@
-"""Opening a partition's directory: recovery when the last stop was unclean, then what is needed to append and read."""
+"""Opening a partition's directory: recovery when the last stop was unclean, then what is needed to append
+and read."""
 
 import logging
 from collections.abc import Callable

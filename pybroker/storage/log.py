@@ -73,7 +73,8 @@ class LoadedState:
 
 
 class Log:
-    """A partition's log. Every method may raise :class:`LogDirFailed`, after which only reads may still work."""
+    """A partition's log. Every method may raise :class:`LogDirFailed`, after which only reads may still
+    work."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class Log:
     def first_unstable_offset(self) -> Offset | None:
         """Where readers of committed records must stop: None when nothing is undecided.
 
-        A transaction whose marker is not below the high watermark still counts; see :meth:`on_high_watermark`.
+        A transaction whose marker is not below the high watermark still counts: :meth:`on_high_watermark`.
         """
         first = self.producers.first_unstable_offset
         return None if first is None else max(first, self.log_start_offset)
@@ -160,7 +161,8 @@ class Log:
     def append_as_leader(
         self, batch: ValidatedBatch, leader_epoch: LeaderEpoch, origin: Origin = Origin.CLIENT
     ) -> AppendInfo:
-        """Appends one batch: checks its producer, then stamps base offset and epoch into the buffer, then writes.
+        """Appends one batch: checks its producer, then stamps base offset and epoch into the buffer, then
+        writes.
 
         Raises:
             OutOfOrderSequence, InvalidProducerEpoch, InvalidTxnState, TransactionCoordinatorFenced: refused.
@@ -316,7 +318,8 @@ class Log:
             self._roll_after_timestamp = -_NEVER
 
     def roll(self, base_offset: Offset | None = None) -> None:
-        """Seals the active segment and begins a new one at the log end (or further on); an empty one stays."""
+        """Seals the active segment and begins a new one at the log end (or further on); an empty one
+        stays."""
         base = self.log_end_offset if base_offset is None else max(base_offset, self.log_end_offset)
         sealed = self._segments.active
         if sealed.size == 0 and sealed.base_offset == base:
@@ -548,7 +551,8 @@ class Log:
         return self._segments.active.base_offset > self.recovery_point
 
     def prepare_flush(self, up_to: Offset | None = None) -> FlushJob | None:
-        """What must be synced so that everything before ``up_to`` (default: the end) is durable; None if nothing.
+        """What must be synced so that everything before ``up_to`` (default: the end) is durable; None if
+        nothing.
 
         Writes pending index entries now. Run the job, in a thread if you like, then :meth:`flush_done`.
         """

@@ -146,7 +146,7 @@ class LogManager:
             )
         if found.cluster_id not in (None, cluster_id):
             raise LogDirUnusable(
-                f"the log directories belong to cluster {found.cluster_id}, but the cluster id is {cluster_id}"
+                f"the log directories belong to cluster {found.cluster_id}, but cluster.id is {cluster_id}"
             )
         for path in self.online_dirs():
             write_meta_properties(self._files, path, broker_id, cluster_id)
@@ -174,7 +174,7 @@ class LogManager:
                 if progress is not None:
                     progress(LoadProgress(log_dir.path, number, len(work), not log_dir.was_clean))
                 yield
-                if not log_dir.is_online:
+                if log_dir.path not in self.online_dirs():
                     break
 
     def _survey(self, log_dir: LogDir) -> list[_Work]:
@@ -214,7 +214,7 @@ class LogManager:
         logs = self._logs.future if kind is DirectoryKind.FUTURE else self._logs.current
         if partition in logs:
             raise LogDirUnusable(
-                f"{partition} is in {logs[partition].directory} and in {item.path}; delete the one that is older"
+                f"{partition} is in {logs[partition].directory} and in {item.path}; delete the older one"
             )
         logs[partition] = open_log(
             item.path,
@@ -252,7 +252,8 @@ class LogManager:
         *,
         log_dir: str | None = None,
     ) -> Log:
-        """Makes a log, or returns the one there is. Without a directory the one with the fewest partitions is taken.
+        """Makes a log, or returns the one there is. Without a directory the one with the fewest partitions
+        is taken.
 
         Raises:
             LogDirFailed: no log directory works.
@@ -310,7 +311,8 @@ class LogManager:
         return True
 
     def mark_stray(self, topic_partition: TopicPartition) -> None:
-        """Renames a replica that nobody assigned to this broker to ``-stray``, so that it can be looked at."""
+        """Renames a replica that nobody assigned to this broker to ``-stray``, so that it can be looked
+        at."""
         log = self._logs.current.pop(topic_partition)
         renamed = names.renamed_directory(topic_partition, DirectoryKind.STRAY)
         log.move_directory(join(log.log_dir, renamed))
@@ -367,7 +369,8 @@ class LogManager:
         ]
 
     def checkpoint(self) -> None:
-        """Writes recovery points and log start offsets of every online directory (every 60 s, and at stop)."""
+        """Writes recovery points and log start offsets of every online directory (every 60 s, and at
+        stop)."""
         for path in self.online_dirs():
             self._write_recovery_points(path)
             self._write(

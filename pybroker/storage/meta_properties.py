@@ -1,4 +1,5 @@
-"""``meta.properties``: whose log directory this is. ZooKeeper mode: version 0 with broker.id and cluster.id."""
+"""``meta.properties``: whose log directory this is. ZooKeeper mode: version 0 with broker.id and
+cluster.id."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar

@@ -6,7 +6,7 @@ batches only the last one is kept, as in Kafka.
 
 from collections.abc import Iterable
 from struct import Struct
-from struct import error as StructError
+from struct import error as struct_error
 
 from crc32c import crc32c
 
@@ -48,7 +48,7 @@ def decode_snapshot(data: bytes) -> list[ProducerEntry]:
     try:
         version, crc = _HEADER.unpack_from(data)
         (count,) = _COUNT.unpack_from(data, _HEADER.size)
-    except StructError as error:
+    except struct_error as error:
         raise CorruptFile("the producer snapshot is too short") from error
     if version != VERSION:
         raise CorruptFile(f"the producer snapshot has version {version}")

@@ -202,7 +202,7 @@ class ProducerState:
         if header.producer_epoch != entry.producer_epoch:
             if sequence != 0:
                 raise OutOfOrderSequence(
-                    f"invalid sequence number for the new epoch {where}: {header.producer_epoch} (request epoch), "
+                    f"invalid sequence number for new epoch {where}: {header.producer_epoch} (request), "
                     f"{sequence} (sequence number), {entry.producer_epoch} (current epoch)"
                 )
             return
@@ -225,8 +225,8 @@ class ProducerState:
         self._check_epoch(entry, header.producer_epoch, offset)
         if entry.coordinator_epoch > marker.coordinator_epoch:
             raise TransactionCoordinatorFenced(
-                f"coordinator epoch {marker.coordinator_epoch} for producer {header.producer_id} at offset {offset} "
-                f"in {self._partition} is older than {entry.coordinator_epoch}"
+                f"coordinator epoch {marker.coordinator_epoch} for producer {header.producer_id} at offset "
+                f"{offset} in {self._partition} is older than {entry.coordinator_epoch}"
             )
 
     # -- applying

@@ -53,7 +53,8 @@ def recover_partition(
     producer_id_expiration_ms: int = 86_400_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> RecoveryReport:
-    """Checks every batch from the recovery point on, cuts the log at the first bad one, rebuilds what is derived.
+    """Checks every batch from the recovery point on, cuts the log at the first bad one, rebuilds what is
+    derived.
 
     Args:
         directory: the partition's directory.
@@ -229,7 +230,8 @@ def sync_file(files: Files, path: str) -> None:
 
 
 def checked_batches(files: Files, segment: Segment) -> Iterator[tuple[int, BatchHeader, memoryview]]:
-    """(position, header, bytes) of the batches of a segment up to the first that is torn, corrupt or out of order."""
+    """(position, header, bytes) of the batches of a segment up to the first that is torn, corrupt or out
+    of order."""
     expected = segment.base_offset
     for position, header, batch in whole_batches(files, segment, 0):
         last_offset = header.base_offset + header.last_offset_delta
@@ -283,7 +285,8 @@ def load_producers(
     end_offset: Offset,
     expired_before_ms: int,
 ) -> None:
-    """Sets ``state`` to what the log up to ``end_offset`` (exclusive) says: the best snapshot and what follows it.
+    """Sets ``state`` to what the log up to ``end_offset`` (exclusive) says: the best snapshot and what
+    follows it.
 
     Snapshots beyond the end, or not beyond the log start, are removed: they speak of records that are gone.
     """

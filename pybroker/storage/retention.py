@@ -1,4 +1,5 @@
-"""Which of a log's oldest segments may go. Pure: facts in, a count out. Source: ``UnifiedLog.deleteOldSegments``."""
+"""Which of a log's oldest segments may go. Pure: facts in, a count out. Source:
+``UnifiedLog.deleteOldSegments``."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -18,7 +19,8 @@ class DeletionReason(StrEnum):
 
 @frozen
 class SegmentFacts:
-    """What retention looks at. ``end_offset`` is exclusive; ``largest_timestamp_ms`` falls back to the file's age."""
+    """What retention looks at. ``end_offset`` is exclusive; ``largest_timestamp_ms`` falls back to the
+    file's age."""
 
     base_offset: Offset
     end_offset: Offset

@@ -200,7 +200,8 @@ class Segment:
         )
 
     def write_indexes(self, *, final: bool = False) -> None:
-        """Appends new entries to the index files; ``final`` forces the last timestamp in first (seal, close)."""
+        """Appends new entries to the index files; ``final`` forces the last timestamp in first (seal,
+        close)."""
         if self._offset_index is None or self._time_index is None:
             return
         if final:

@@ -64,7 +64,8 @@ class TimeIndex:
         return timestamp, self.base_offset + relative
 
     def offset_before(self, timestamp: int) -> Offset:
-        """An offset up to which every timestamp is at most ``timestamp``; the base offset when none is known."""
+        """An offset up to which every timestamp is at most ``timestamp``; the base offset when none is
+        known."""
         entries = self.entries
         slot = bisect_right(
             range(len(entries) // ENTRY_BYTES),

@@ -72,7 +72,12 @@ def batch(
 
 
 def marker(
-    producer_id: int, epoch: int, *, commit: bool, coordinator_epoch: int = 0, timestamp: int = 1_700_000_000_000
+    producer_id: int,
+    epoch: int,
+    *,
+    commit: bool,
+    coordinator_epoch: int = 0,
+    timestamp: int = 1_700_000_000_000,
 ) -> ValidatedBatch:
     """A transaction marker as the coordinator appends it."""
     kind = ControlRecordType.COMMIT if commit else ControlRecordType.ABORT
