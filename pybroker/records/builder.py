@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from crc32c import crc32c
 
-from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
+from pybroker.model.ids import NO_PRODUCER_ID, LeaderEpoch, Offset, ProducerEpoch, ProducerId
 from pybroker.records.compression import compress
 from pybroker.records.header import (
     CONTROL_FLAG,
@@ -113,8 +113,10 @@ class RecordBatchBuilder:
         offset of a batch whose last records it drops, and may leave a batch with no records at all.
 
         Raises:
-            ValueError: there are no records, and no last offset delta was given.
+            ValueError: there are no records, and no last offset delta was given; or the producer's fields
+                do not agree with each other.
         """
+        self._check_producer()
         if last_offset_delta is None:
             if not self._records:
                 raise ValueError("a batch needs a record")
@@ -137,6 +139,15 @@ class RecordBatchBuilder:
             base_sequence=self.base_sequence,
             record_count=len(self._records),
         )
+
+    def _check_producer(self) -> None:
+        if self.producer_id == NO_PRODUCER_ID:
+            if self.is_transactional:
+                raise ValueError("a transactional batch needs a producer id")
+        elif self.producer_epoch < 0:
+            raise ValueError(f"producer epoch {self.producer_epoch} is negative")
+        elif self.base_sequence < 0 and not self.is_control:
+            raise ValueError(f"sequence number {self.base_sequence} is negative")
 
     def _attributes(self, codec: CompressionType) -> int:
         return (

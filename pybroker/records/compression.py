@@ -10,7 +10,7 @@ Sources: Kafka's ``Lz4BlockInputStream``, ``SnappyCompression`` (xerial framing)
 import zlib
 from collections.abc import Iterator
 
-from pybroker.records import lz4_frame
+from pybroker.records import lz4_frame, zstd_frames
 from pybroker.records.header import Buffer, CompressionType
 
 PIECE_BYTES = 256 * 1024
@@ -25,6 +25,7 @@ _XERIAL_BLOCK_BYTES = 32 * 1024
 _SNAPPY_MAX_RATIO = 24
 _GZIP_WINDOW_BITS = 31
 _GZIP_MAGIC = b"\x1f\x8b"
+_MAX_BLOCKS_JUDGED = 64
 
 
 class DecompressionFailed(Exception):
@@ -112,7 +113,7 @@ def swells_beyond(codec: CompressionType, data: Buffer, limit_bytes: int) -> boo
         return _snappy_bound(memoryview(data), limit_bytes) > limit_bytes
     if codec == CompressionType.LZ4:
         return lz4_frame.bound(memoryview(data), limit_bytes) > limit_bytes
-    return _zstd_bound(memoryview(data), limit_bytes) > limit_bytes
+    return zstd_frames.bound(memoryview(data), limit_bytes) > limit_bytes
 
 
 def _gzip_pieces(data: Buffer) -> Iterator[bytes]:
@@ -155,6 +156,8 @@ def _zstd_pieces(data: Buffer) -> Iterator[bytes]:
                 yield piece
     except zstandard.ZstdError as error:
         raise DecompressionFailed(f"zstd: {error}") from error
+    if zstd_frames.is_cut(memoryview(data)):
+        raise DecompressionFailed("zstd data ends too early")
 
 
 def _snappy_pieces(data: Buffer, ceiling_bytes: int) -> Iterator[bytes]:
@@ -201,10 +204,10 @@ def _snappy_size(block: memoryview) -> int:
 def _snappy_bound(view: memoryview, limit: int) -> int:
     total = 0
     try:
-        for block in _snappy_blocks(view):
+        for index, block in enumerate(_snappy_blocks(view)):
             total += min(_snappy_size(block), _SNAPPY_MAX_RATIO * len(block))
-            if total > limit:
-                break
+            if total > limit or index == _MAX_BLOCKS_JUDGED:
+                return limit + 1
     except DecompressionFailed:
         return total
     return total
@@ -220,29 +223,3 @@ def _snappy_compress(data: Buffer) -> bytes:
         parts.append(len(block).to_bytes(4, "big"))
         parts.append(block)
     return b"".join(parts)
-
-
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_ZSTD_BLOCK_BYTES = 128 * 1024
-
-
-def _zstd_bound(view: memoryview, limit: int) -> int:
-    """Upper bound from the block headers of the first frame; more than the limit when there are more frames.
-
-    Source: RFC 8878, sections 3.1.1.1 (frame header) and 3.1.1.2 (block header).
-    """
-    if bytes(view[:4]) != _ZSTD_MAGIC or len(view) < 6:
-        return 0
-    descriptor = view[4]
-    single_segment = descriptor >> 5 & 1
-    content_size_bytes = (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]
-    position = 5 + (1 - single_segment) + (0, 1, 2, 4)[descriptor & 3] + content_size_bytes
-    total = 0
-    while position + 3 <= len(view) and total <= limit:
-        block = int.from_bytes(view[position : position + 3], "little")
-        kind, size = block >> 1 & 3, block >> 3
-        total += _ZSTD_BLOCK_BYTES if kind == 2 else size
-        position += 3 + (1 if kind == 1 else size)
-        if block & 1:
-            return total if len(view) <= position + 4 else limit + 1
-    return total

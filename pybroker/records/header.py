@@ -40,6 +40,8 @@ TIMESTAMP_TYPE_FLAG = 0x08
 TRANSACTIONAL_FLAG = 0x10
 CONTROL_FLAG = 0x20
 DELETE_HORIZON_FLAG = 0x40
+_KEPT_ATTRIBUTES = COMPRESSION_MASK | TRANSACTIONAL_FLAG | CONTROL_FLAG | DELETE_HORIZON_FLAG
+_MAX_SIZE = 0x7FFFFFFF - LOG_OVERHEAD_BYTES
 
 _unpack_header = struct_of(BATCH_HEADER).unpack_from
 _unpack_size = struct_of(BATCH_HEADER, first="batch_length", last="batch_length").unpack_from
@@ -189,7 +191,8 @@ def next_batch_size(buffer: Buffer, position: int) -> int | None:
     Source: Kafka's ``ByteBufferLogInputStream``.
 
     Raises:
-        InvalidRecords: the size is too small for any format, or the magic is unknown (``CORRUPT_MESSAGE``).
+        InvalidRecords: the size is too small for any format or the magic is unknown (``CORRUPT_MESSAGE``), or
+            the size overflows Java's integers (``UNKNOWN_SERVER_ERROR``).
     """
     left = len(buffer) - position
     if left < LOG_OVERHEAD_BYTES:
@@ -204,6 +207,8 @@ def next_batch_size(buffer: Buffer, position: int) -> int | None:
         return None
     if buffer[position + MAGIC_POSITION] > CURRENT_MAGIC:
         raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, f"unknown magic {buffer[position + MAGIC_POSITION]}")
+    if size > _MAX_SIZE:
+        raise InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, f"record size {size} is impossible")
     size += LOG_OVERHEAD_BYTES
     return size if size <= left else None
 
@@ -245,7 +250,7 @@ def patch_max_timestamp(
 ) -> None:
     """Write the largest timestamp and its type into one whole batch, and the CRC that covers them."""
     (attributes,) = _ATTRIBUTES.unpack_from(batch, ATTRIBUTES_POSITION)
-    attributes = attributes & ~TIMESTAMP_TYPE_FLAG | (TIMESTAMP_TYPE_FLAG if timestamp_type else 0)
+    attributes = attributes & _KEPT_ATTRIBUTES | (TIMESTAMP_TYPE_FLAG if timestamp_type else 0)
     _ATTRIBUTES.pack_into(batch, ATTRIBUTES_POSITION, attributes)
     _MAX_TIMESTAMP.pack_into(batch, MAX_TIMESTAMP_POSITION, max_timestamp)
     _CRC.pack_into(batch, CRC_POSITION, compute_crc(batch))

@@ -99,7 +99,7 @@ def read_message(buffer: Buffer, position: int, size: int) -> Message:
     view = memoryview(buffer)[position : position + size]
     magic = view[MAGIC_POSITION]
     try:
-        header = _HEADERS[magic]
+        header = _HEADERS[1 if magic else 0]
         offset, _, crc, _, attributes, *rest = header.unpack_from(view)
         key, at = _read_field(view, header.size)
         value, at = _read_field(view, at)
@@ -170,8 +170,6 @@ def _iter_inner(data: bytes) -> Iterator[tuple[int, int]]:
         size += LOG_OVERHEAD_BYTES
         if position + size > len(data):
             return
-        if data[position + MAGIC_POSITION] > 1:
-            raise _invalid("a message inside a compressed one has another magic")
         yield position, size
         position += size
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 _MAGIC = b"\x04\x22\x4d\x18"
 _INPUT_BYTES = 64 * 1024
 _MAX_RATIO = 255
+_MAX_BLOCKS_JUDGED = 64
 _MASK = 0xFFFFFFFF
 _PRIMES = (2654435761, 2246822519, 3266489917, 668265263, 374761393)
 _DEFAULT_LEVEL = 9
@@ -82,15 +83,17 @@ def bound(view: memoryview, limit: int) -> int:
     max_block = 1 << (2 * (view[5] >> 4 & 7) + 8)
     checksum_bytes = 4 if view[4] & 0x10 else 0
     total = 0
-    while total <= limit and position + 4 <= len(view):
+    for _ in range(_MAX_BLOCKS_JUDGED):
+        if total > limit or position + 4 > len(view):
+            return total
         size = int.from_bytes(view[position : position + 4], "little")
         if size == 0:
-            break
+            return total
         plain = size & 0x80000000
         size &= 0x7FFFFFFF
         total += size if plain else min(max_block, size * _MAX_RATIO)
         position += 4 + size + checksum_bytes
-    return total
+    return limit + 1
 
 
 def _header_bytes(view: memoryview) -> int:

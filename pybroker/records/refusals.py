@@ -1,6 +1,7 @@
 """The words with which batches and single records are refused."""
 
 from pybroker.model.errors import ErrorCode
+from pybroker.records.batch import to_int64
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.policy import ValidationPolicy
 
@@ -35,6 +36,12 @@ def bad_timestamp(timestamp: int, policy: ValidationPolicy, now_ms: int) -> str:
     """Why a record's timestamp is refused; both bounds are inclusive."""
     earliest, latest = now_ms - policy.before_max_ms, now_ms + policy.after_max_ms
     return f"timestamp {timestamp} is not within [{earliest}, {latest}]"
+
+
+def is_out_of_range(timestamp: int, policy: ValidationPolicy, now_ms: int) -> bool:
+    """Whether a timestamp is too far from now, by Java's arithmetic, which wraps for absurd ones."""
+    age_ms = to_int64(now_ms - timestamp)
+    return age_ms > policy.before_max_ms or to_int64(-age_ms) > policy.after_max_ms
 
 
 def wrong_timestamp_type() -> str:

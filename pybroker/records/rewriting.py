@@ -1,4 +1,4 @@
-"""Batches whose bytes the broker must make anew: another codec, or offsets inside that do not count up.
+"""Batches that the broker makes anew: the topic has another codec, or they came in an old format.
 
 Source: Kafka's ``LogValidator.buildRecordsAndAssignOffsets``.
 """
@@ -18,8 +18,8 @@ def compress_again(
     """One whole, checked batch with its records written again, offsets counting up from the base offset.
 
     Raises:
-        InvalidRecords: the result is larger than the topic allows (``MESSAGE_TOO_LARGE``), or a timestamp is
-            below -1, which cannot be written (``UNKNOWN_SERVER_ERROR``, as Kafka).
+        InvalidRecords: the result is larger than the topic allows (``MESSAGE_TOO_LARGE``), or it cannot be
+            written, as with timestamps below -1 (``UNKNOWN_SERVER_ERROR``, as Kafka).
     """
     records = iter_records(batch, header, ceiling_bytes=policy.max_decompressed_bytes)
     return build_for_topic(list(records), header, policy, now_ms, target)
@@ -50,9 +50,9 @@ def build_for_topic(
     try:
         for record in records:
             builder.append(record.key, record.value, record.timestamp, record.headers)
+        built = memoryview(bytearray(builder.build()))
     except ValueError as error:
         raise InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, f"{error}{policy.where}") from error
-    built = memoryview(bytearray(builder.build()))
     if len(built) > policy.max_message_bytes:
         raise too_large(len(built), policy)
     return built

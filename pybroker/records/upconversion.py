@@ -17,6 +17,7 @@ from pybroker.records.refusals import (
     bad_timestamp,
     corrupt,
     invalid,
+    is_out_of_range,
     no_key,
     refuse,
     too_large,
@@ -81,10 +82,9 @@ def _check_message(message: Message, policy: ValidationPolicy, now_ms: int) -> l
         if policy.compacted and record.key is None:
             errors.append((index, no_key(policy)))
         elif policy.timestamp_type is TimestampType.CREATE_TIME and record.timestamp != NO_TIMESTAMP:
-            if -policy.after_max_ms <= now_ms - record.timestamp <= policy.before_max_ms:
-                continue
-            bad_time = True
-            errors.append((index, bad_timestamp(record.timestamp, policy, now_ms)))
+            if is_out_of_range(record.timestamp, policy, now_ms):
+                bad_time = True
+                errors.append((index, bad_timestamp(record.timestamp, policy, now_ms)))
         elif message.timestamp_type is TimestampType.LOG_APPEND_TIME:
             bad_time = True
             errors.append((index, wrong_timestamp_type()))

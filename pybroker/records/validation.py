@@ -32,6 +32,7 @@ from pybroker.records.refusals import (
     bad_timestamp,
     corrupt,
     invalid,
+    is_out_of_range,
     no_key,
     refuse,
     too_large,
@@ -168,8 +169,10 @@ def _check_shape(records: Buffer, produce_version: int) -> int:
 
 def _check_batch(batch: memoryview, policy: ValidationPolicy, origin: Origin) -> BatchHeader:
     """All that the header alone can show to be wrong, and the CRC."""
-    header = read_batch_header(batch)
     client = origin is Origin.CLIENT
+    if len(batch) < BATCH_HEADER_BYTES and client and any(batch[:8]):
+        raise invalid("the base offset must be 0", policy)
+    header = read_batch_header(batch)
     if client and header.base_offset != 0:
         raise invalid(f"the base offset must be 0, but is {header.base_offset}", policy)
     if header.size_in_bytes > policy.max_message_bytes:
@@ -211,12 +214,15 @@ def _check_structure(batch: memoryview, header: BatchHeader, policy: ValidationP
 def _validate_fully(
     batch: memoryview, header: BatchHeader, policy: ValidationPolicy, now_ms: int, target: CompressionType
 ) -> ValidatedBatch:
-    """Scan every record; compress again when the topic's codec or the offsets inside ask for it."""
+    """Scan every record; compress again when the topic has another codec."""
     scanned = scan_batch(batch, header, policy.max_decompressed_bytes)
-    max_timestamp, in_order = check_records(((fields) for _, fields in scanned), header, policy, now_ms)
-    compressed = header.compression_id != CompressionType.NONE
-    if target != header.compression_id or (compressed and not in_order):
+    max_timestamp, in_order = check_records((fields for _, fields in scanned), header, policy, now_ms)
+    if target != header.compression_id:
         return finish(compress_again(batch, header, policy, now_ms, target), policy, now_ms)
+    if header.compression_id != CompressionType.NONE and not in_order:
+        raise InvalidRecords(
+            ErrorCode.UNKNOWN_SERVER_ERROR, f"the offsets of compressed records do not count up{policy.where}"
+        )
     by_broker = policy.timestamp_type is TimestampType.LOG_APPEND_TIME
     wanted = now_ms if by_broker else max_timestamp
     if header.timestamp_type is policy.timestamp_type and header.max_timestamp == wanted:
@@ -257,7 +263,7 @@ def check_records(
         if policy.compacted and fields.key_size < 0:
             errors.append((index, no_key(policy)))
         elif checks_range and timestamp != NO_TIMESTAMP:
-            if not earliest <= timestamp <= latest:
+            if not earliest <= timestamp <= latest and is_out_of_range(timestamp, policy, now_ms):
                 bad_time = True
                 errors.append((index, bad_timestamp(timestamp, policy, now_ms)))
         elif by_batch:

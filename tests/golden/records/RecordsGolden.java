@@ -430,7 +430,6 @@ public class RecordsGolden {
         change.accept(ByteBuffer.wrap(copy));
         crc(copy);
         for (Policy policy : List.of(PLAIN, POLICIES.get(2), POLICIES.get(4))) verdict(name, copy, policy, 9, AppendOrigin.CLIENT);
-        verdict(name, copy, PLAIN, 9, AppendOrigin.COORDINATOR);
     }
 
     static void verdict(String name, byte[] input, Policy policy, int version, AppendOrigin origin) {
