@@ -18,6 +18,7 @@ from typing import Any
 
 from attrs import frozen
 from kio.index import load_entity_schema
+from kio.schema.index import LoadableEntityType
 from kio.serial import entity_reader, entity_writer
 from kio.static.constants import EntityType
 
@@ -44,7 +45,7 @@ class Case:
     version: int
     message: Any
     kio_name: str
-    kio_type: EntityType
+    kio_type: LoadableEntityType
 
 
 def cases() -> list[Case]:

@@ -12,7 +12,7 @@ from pybroker.protocol.messages import RequestHeader
 _LEAD: Final = Struct(">hhi")
 _CORRELATION_ID: Final = (Struct(">i").pack, Struct(">ix").pack)
 
-_decoders: dict[int, Callable[..., tuple[RequestHeader, int]]] = {}
+_decoders: dict[tuple[int, int], Callable[..., tuple[RequestHeader, int]]] = {}
 
 
 class UnknownApi(MalformedMessage):
@@ -39,14 +39,22 @@ def decode_request_header(frame: bytes | bytearray | memoryview) -> tuple[Reques
     if len(frame) < _LEAD.size:
         raise MalformedMessage(f"a request of {len(frame)} bytes has no header")
     api_key, api_version, correlation_id = _LEAD.unpack_from(frame)
-    api = api_by_key.get(api_key)
-    if api is None:
-        raise UnknownApi(api_key, api_version, correlation_id)
-    version = api.request_header_version(api_version)
-    decode = _decoders.get(version)
+    decode = _decoders.get((api_key, api_version))
     if decode is None:
-        decode = _decoders[version] = decoder(RequestHeader, version)
+        if api_key not in api_by_key:
+            raise UnknownApi(api_key, api_version, correlation_id)
+        decode = _decoder(api_key, api_version)
     return decode(frame)
+
+
+def _decoder(api_key: int, api_version: int) -> Callable[..., tuple[RequestHeader, int]]:
+    """The decoder of the header. Only versions that exist are remembered: clients must not fill memory."""
+    api = api_by_key[api_key]
+    found = decoder(RequestHeader, api.request_header_version(api_version))
+    first, last = api.versions
+    if first <= api_version <= last:
+        _decoders[api_key, api_version] = found
+    return found
 
 
 def encode_response_header(correlation_id: int, version: int) -> bytes:

@@ -29,11 +29,12 @@ def make_class(spec: MessageSpec) -> type[Message]:
 
     The constructors take keywords only. A list or structure that is not given is a new one, never shared.
     """
-    structs: dict[str, type[Message]] = {}
+    structs: dict[str, Any] = {"new": object()}
     for struct in spec.structs.values():
         qualified = f"{spec.name}.{struct.name}"
         structs[struct.name] = _make(struct.name, qualified, spec, struct.fields, structs, {})
-    return _make(spec.name, spec.name, spec, spec.fields, structs, structs)
+    inner = {name: structs[name] for name in spec.structs}
+    return _make(spec.name, spec.name, spec, spec.fields, structs, inner)
 
 
 def _make(
@@ -41,15 +42,16 @@ def _make(
     qualified: str,
     spec: MessageSpec,
     fields: tuple[FieldSpec, ...],
-    structs: dict[str, type[Message]],
+    structs: dict[str, Any],
     attributes: dict[str, Any],
 ) -> type[Message]:
+    """One class. ``structs`` are the globals of its constructor, where it finds the classes beside it."""
     source = _constructor(fields)
-    namespace: dict[str, Any] = {"structs": structs, "new": object()}
-    exec(compile(source, f"<constructor of {qualified}>", "exec"), namespace)
+    locals_: dict[str, Any] = {}
+    exec(compile(source, f"<constructor of {qualified}>", "exec"), structs, locals_)
     members = {
         "__slots__": tuple(field.name for field in fields),
-        "__init__": namespace["__init__"],
+        "__init__": locals_["__init__"],
         "__qualname__": qualified,
         "__module__": "pybroker.protocol.messages",
         "__spec__": spec,
@@ -63,7 +65,7 @@ def _constructor(fields: tuple[FieldSpec, ...]) -> str:
     parameters, lines = [], []
     for field in fields:
         if field.default == ():
-            made = "[]" if field.is_array else f"structs[{field.type!r}]()"
+            made = "[]" if field.is_array else f"{field.type}()"
             parameters.append(f"{field.name}=new")
             lines.append(f" self.{field.name} = {made} if {field.name} is new else {field.name}\n")
         else:
