@@ -43,7 +43,7 @@ class ConnectionLimits:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._by_address: dict[str, int] = {}
-        self._freed = trio.Event()
+        self._freed: trio.Event | None = None
         self.count = 0
 
     @property
@@ -68,17 +68,16 @@ class ConnectionLimits:
             self._by_address[address] = left
         else:
             del self._by_address[address]
-        self._freed.set()
-        self._freed = trio.Event()
+        if self._freed is not None:
+            self._freed.set()
+            self._freed = None
 
     async def wait_for_room(self) -> None:
         """Waits until the count is below ``max_connections``."""
         while self.is_full:
-            await self.wait_for_change()
-
-    async def wait_for_change(self) -> None:
-        """Waits until the next connection is gone."""
-        await self._freed.wait()
+            if self._freed is None:
+                self._freed = trio.Event()
+            await self._freed.wait()
 
 
 class InFlightBytes:

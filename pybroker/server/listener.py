@@ -132,6 +132,7 @@ class Listener:
         self._tls = tls
         self._share: ServerShare | None = None
         self._accepting = trio.CancelScope()
+        self._handshakes: set[trio.CancelScope] = set()
 
     async def serve(self, nursery: trio.Nursery) -> None:
         """Accepts and sweeps until :meth:`stop_accepting`; connections are tasks of ``nursery``."""
@@ -151,12 +152,16 @@ class Listener:
         return self._share
 
     def stop_accepting(self) -> None:
-        """Closes the listening sockets; connections go on."""
+        """Closes the listening sockets; connections go on, unfinished handshakes do not."""
         self._accepting.cancel()
+        for scope in self._handshakes:
+            scope.cancel()
+        self.close_sockets()
+
+    def close_sockets(self) -> None:
+        """Closes the listening sockets, which nobody waits on."""
         for sock in self._sockets:
-            if sock.fileno() >= 0:
-                trio.lowlevel.notify_closing(sock)
-                sock.close()
+            sock.close()
 
     def close_least_recently_used(self) -> bool:
         """Closes the connection that has been silent longest; False when there is none."""
@@ -169,23 +174,23 @@ class Listener:
 
     async def _accept_from(self, sock: socket.socket) -> None:
         limits = self._server.limits
-        while True:
+        while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
+            if limits.is_full and not self._server.make_room_for(self):
+                log.warning("max.connections is reached: %s waits", self.endpoint.listener)
+                await limits.wait_for_room()
             for _ in range(ACCEPTS_PER_TURN):
-                if limits.is_full and not self._server.make_room_for(self):
-                    log.warning("max.connections is reached: %s waits", self.endpoint.listener)
-                    await limits.wait_for_room()
                 try:
-                    accepted, address = sock.accept()
+                    self._admit(*sock.accept())
                 except BlockingIOError:
                     break
                 except OSError as error:
-                    if error.errno not in _OUT_OF_RESOURCES:
-                        continue  # that client is gone already
-                    log.error("cannot accept on %s: %s", self.endpoint.listener, error.strerror)
-                    await trio.sleep(OUT_OF_DESCRIPTORS_PAUSE_S)
+                    if error.errno in _OUT_OF_RESOURCES:
+                        log.error("cannot accept on %s: %s", self.endpoint.listener, error.strerror)
+                        await trio.sleep(OUT_OF_DESCRIPTORS_PAUSE_S)
+                    break  # else that client is gone already
+                if limits.is_full:
                     break
-                self._admit(accepted, address)
 
     def _admit(self, sock: socket.socket, address: tuple[str, int]) -> None:
         server = self._server
@@ -239,6 +244,7 @@ class Listener:
             await connection.run()
         finally:
             del self.connections[state.connection_id]
+            self._server.connection_gone()
 
     async def _secure(self, sock: socket.socket, host: str) -> Transport | None:
         """The transport over an accepted socket; None when the TLS handshake failed."""
@@ -246,12 +252,15 @@ class Listener:
             return SocketTransport(sock, self._server.platform)
         transport = TlsTransport(sock, self._tls)
         reason = f"not finished after {HANDSHAKE_TIMEOUT_S:g} s"
-        with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
+        with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as scope:
+            self._handshakes.add(scope)
             try:
                 await transport.handshake()
                 return transport
             except OSError as error:
                 reason = error.strerror or str(error)
+            finally:
+                self._handshakes.remove(scope)
         log.info("TLS handshake with %s on %s failed: %s", host, self.endpoint.listener, reason)
         transport.close()
         return None
@@ -309,6 +318,7 @@ class Server:
         self._wanted = tuple(endpoints)
         self._tls = tls or {}
         self._numbers = itertools.count()
+        self._gone: trio.Event | None = None
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -321,7 +331,14 @@ class Server:
         return {endpoint.listener: endpoint.port for endpoint in self.endpoints}
 
     def next_number(self) -> int:
+        """A number that no connection had before."""
         return next(self._numbers)
+
+    def connection_gone(self) -> None:
+        """A connection has ended; :meth:`stop` may be waiting for it."""
+        if self._gone is not None:
+            self._gone.set()
+            self._gone = None
 
     def open(self) -> None:
         """Binds every listener.
@@ -342,7 +359,7 @@ class Server:
     def close(self) -> None:
         """Closes the listening sockets at once; for a server that was opened but is not running."""
         for listener in self.listeners.values():
-            listener.stop_accepting()
+            listener.close_sockets()
         self.listeners.clear()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -379,7 +396,9 @@ class Server:
 
     async def _wait_until_empty(self) -> None:
         while any(listener.connections for listener in self.listeners.values()):
-            await self.limits.wait_for_change()
+            if self._gone is None:
+                self._gone = trio.Event()
+            await self._gone.wait()
 
 
 def _plain_address(host: str) -> str:
