@@ -6,6 +6,9 @@ import pytest
 
 from interop.support.servers import SERVERS, Server, make_server
 
+NOT_YET_SERVED = ("groups", "administration")
+"""Marks of journeys that pybroker has no handlers for yet: left out, and named as such, unless asked for."""
+
 WHOLE_SCALE = 10_000
 QUICK_SCALE = 300
 
@@ -14,15 +17,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("interop")
     group.addoption("--server", choices=sorted(SERVERS), default="pybroker", help="the server under test")
     group.addoption("--quick", action="store_true", help="smaller counts, fewer combinations")
+    group.addoption("--unserved", action="store_true", help="also run what pybroker is known not to serve yet")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The quick part leaves out what carries the mark `whole`."""
-    if not config.getoption("--quick"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("whole")]
+    """The quick part leaves out what carries the mark `whole`; see also NOT_YET_SERVED."""
+    marks = ["whole"] if config.getoption("--quick") else []
+    if config.getoption("--server") == "pybroker" and not config.getoption("--unserved"):
+        marks += NOT_YET_SERVED
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in marks)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not item.get_closest_marker("whole")]
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What the server is known not to serve is said, not silently left out."""
+    if config.getoption("--server") == "pybroker" and not config.getoption("--unserved"):
+        terminalreporter.write_line(f"not served yet, left out: {', '.join(NOT_YET_SERVED)}")
 
 
 @pytest.fixture(scope="session")
@@ -46,4 +57,7 @@ def server(_running_server: Server) -> Server:
 @pytest.fixture(scope="session")
 def scale(pytestconfig: pytest.Config) -> int:
     """How many records a journey produces."""
-    return QUICK_SCALE if pytestconfig.getoption("--quick") else WHOLE_SCALE
+    return QUICK_SCALE if pytestconfig.getoption("--quick") else NOT_YET_SERVED = ("groups", "administration")
+"""Marks of journeys that pybroker has no handlers for yet: left out, and named as such, unless asked for."""
+
+WHOLE_SCALE

@@ -8,9 +8,18 @@ from typing import Any, TypeVar
 import aiokafka  # type: ignore[import-untyped]
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
+from aiokafka.coordinator.assignors.roundrobin import (  # type: ignore[import-untyped]
+    RoundRobinPartitionAssignor,
+)
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import (  # type: ignore[import-untyped]
+    StickyPartitionAssignor,
+)
 
 from interop.support.client import (
     EARLIEST,
+    GroupMember,
+    GroupSettings,
     Message,
     Producer,
     ProducerSettings,
@@ -24,6 +33,11 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S = 90.0
 POLL_MS = 200
+ASSIGNORS = {
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+    "sticky": StickyPartitionAssignor,
+}
 
 
 class LoopThread:
@@ -49,6 +63,8 @@ class Aiokafka:
     name = "aiokafka"
     version = aiokafka.__version__
     traits = Traits(null_header_values=False)
+    strategies = tuple(ASSIGNORS)
+    faulty_strategies: Mapping[str, str] = {}
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
@@ -96,6 +112,14 @@ class Aiokafka:
     def end_offset(self, topic: str, partition: int) -> int:
         where = TopicPartition(topic, partition)
         return int(self._loop.run(self._asker.end_offsets([where]))[where])
+
+    def member(self, settings: GroupSettings) -> GroupMember:
+        return _Member(self._loop, self._bootstrap, settings)
+
+    def committed(self, group: str, topic: str, partition: int) -> int | None:
+        where = TopicPartition(topic, partition)
+        offsets = self._loop.run(self._admin.list_consumer_group_offsets(group, partitions=[where]))
+        return None if offsets[where].offset < 0 else int(offsets[where].offset)
 
     def close(self) -> None:
         self._loop.run(self._disconnect())
@@ -173,6 +197,42 @@ class _Reader(Reader):
         while len(records) < count and not deadline.passed:
             records += received(await self._consumer.getmany(timeout_ms=POLL_MS))
         return records
+
+    def close(self) -> None:
+        self._loop.run(self._consumer.stop())
+
+
+class _Member(GroupMember):
+    def __init__(self, loop: LoopThread, bootstrap: str, settings: GroupSettings) -> None:
+        self._loop = loop
+        self._consumer = loop.run(self._start(bootstrap, settings))
+
+    @staticmethod
+    async def _start(bootstrap: str, settings: GroupSettings) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=settings.group,
+            group_instance_id=settings.instance_id,
+            partition_assignment_strategy=[ASSIGNORS[settings.strategy]],
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=500,
+            metadata_max_age_ms=1000,
+        )
+        pattern = settings.topics[0] if settings.topics[0].startswith("^") else None
+        consumer.subscribe(topics=() if pattern else settings.topics, pattern=pattern)
+        await consumer.start()
+        return consumer
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        return received(self._loop.run(self._consumer.getmany(timeout_ms=int(timeout_s * 1000))))
+
+    def assignment(self) -> frozenset[tuple[str, int]]:
+        return frozenset((each.topic, each.partition) for each in self._consumer.assignment())
+
+    def commit(self) -> None:
+        self._loop.run(self._consumer.commit())
 
     def close(self) -> None:
         self._loop.run(self._consumer.stop())

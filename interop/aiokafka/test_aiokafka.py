@@ -5,13 +5,22 @@ from collections.abc import Iterator
 import pytest
 
 from interop.aiokafka.client import Aiokafka
+from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
 
 
+@pytest.fixture
+def client(server: Server) -> Iterator[Aiokafka]:
+    """A new client for each test."""
+    client = Aiokafka(server.bootstrap)
+    yield client
+    client.close()
+
+
 class TestAiokafka(Journeys):
-    @pytest.fixture
-    def client(self, server: Server) -> Iterator[Aiokafka]:
-        client = Aiokafka(server.bootstrap)
-        yield client
-        client.close()
+    """Topics, records, restart."""
+
+
+class TestAiokafkaGroups(GroupJourneys):
+    """Consumer groups."""

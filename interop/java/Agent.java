@@ -4,6 +4,7 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.EOFException;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -29,7 +30,6 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
-import org.apache.kafka.common.utils.AppInfoParser;
 
 /**
  * Drives Kafka's Java client for the interop suite: commands on standard input, answers on standard output.
@@ -132,7 +132,8 @@ public final class Agent {
     private Reply call(String command, Object[] args) throws Exception {
         switch (command) {
             case "version":
-                return () -> out.writeUTF(AppInfoParser.getVersion());
+                String version = clientVersion();
+                return () -> out.writeUTF(version);
             case "topics":
                 return topics();
             case "createTopic":
@@ -177,6 +178,14 @@ public final class Agent {
         }
     }
 
+    private static String clientVersion() throws IOException {
+        Properties properties = new Properties();
+        try (InputStream file = Admin.class.getResourceAsStream("/kafka/kafka-version.properties")) {
+            properties.load(file);
+        }
+        return properties.getProperty("version");
+    }
+
     private Admin admin() {
         if (admin == null) {
             admin = Admin.create(properties(Map.of()));
@@ -210,7 +219,7 @@ public final class Agent {
     @SuppressWarnings("unchecked")
     private Map<String, ? extends Future<TopicDescription>> describe(Set<String> names) throws Exception {
         Object result = admin().describeTopics(names);
-        String method = AppInfoParser.getVersion().startsWith("2.") ? "values" : "topicNameValues";
+        String method = clientVersion().startsWith("2.") ? "values" : "topicNameValues";
         return (Map<String, ? extends Future<TopicDescription>>) result.getClass().getMethod(method).invoke(result);
     }
 

@@ -9,6 +9,8 @@ import java.io.IOException;
 import java.io.OutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
+import java.util.ArrayList;
+import java.util.List;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -18,6 +20,9 @@ import org.apache.kafka.common.utils.Exit;
 public final class ToolRunner {
     private static final SwitchedStream OUTPUT = new SwitchedStream();
     private static final SwitchedStream ERRORS = new SwitchedStream();
+
+    /** What the tool wants done when its process ends: console producers close themselves here. */
+    private static final List<Runnable> HOOKS = new ArrayList<>();
 
     private static Integer exitCode;
 
@@ -35,7 +40,7 @@ public final class ToolRunner {
             }
             throw new ToolExit();
         });
-        Exit.setShutdownHookAdder((name, hook) -> { });
+        Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
         while (true) {
             String tool;
             try {
@@ -69,6 +74,8 @@ public final class ToolRunner {
             error.printStackTrace();
             exitCode = 127;
         }
+        HOOKS.forEach(Runnable::run);
+        HOOKS.clear();
         System.out.flush();
         System.err.flush();
     }

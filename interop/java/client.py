@@ -51,6 +51,7 @@ class JavaClient:
     name = "kafka-clients"
     traits = Traits()
     strategies = tuple(ASSIGNORS)
+    faulty_strategies: Mapping[str, str] = {}
 
     def __init__(self, bootstrap: str, set_name: str) -> None:
         self._agent = _Agent(set_name, bootstrap)

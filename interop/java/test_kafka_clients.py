@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from interop.java.client import JavaClient
+from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
 
@@ -23,8 +24,16 @@ def java_client(_running_server: Server, request: pytest.FixtureRequest) -> Iter
     client.close()
 
 
+@pytest.fixture
+def client(server: Server, java_client: JavaClient) -> JavaClient:
+    """The JVM of this version, and a server that is alive."""
+    assert server.is_running
+    return java_client
+
+
 class TestKafkaClients(Journeys):
-    @pytest.fixture
-    def client(self, server: Server, java_client: JavaClient) -> JavaClient:
-        assert server.is_running
-        return java_client
+    """Topics, records, restart."""
+
+
+class TestKafkaClientsGroups(GroupJourneys):
+    """Consumer groups."""

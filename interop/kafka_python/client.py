@@ -6,9 +6,19 @@ from typing import Any
 import kafka  # type: ignore[import-untyped]
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic  # type: ignore[import-untyped]
+from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
+    CooperativeStickyAssignor,
+)
+from kafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # type: ignore[import-untyped]
+from kafka.coordinator.assignors.sticky.sticky_assignor import (  # type: ignore[import-untyped]
+    StickyPartitionAssignor,
+)
 
 from interop.support.client import (
     EARLIEST,
+    GroupMember,
+    GroupSettings,
     Message,
     Producer,
     ProducerSettings,
@@ -19,6 +29,12 @@ from interop.support.client import (
 from interop.support.waiting import Deadline
 
 POLL_MS = 200
+ASSIGNORS = {
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+    "sticky": StickyPartitionAssignor,
+    "cooperative": CooperativeStickyAssignor,
+}
 
 
 class KafkaPython:
@@ -27,6 +43,10 @@ class KafkaPython:
     name = "kafka-python"
     version = kafka.__version__
     traits = Traits(null_header_values=False)
+    strategies = tuple(ASSIGNORS)
+    faulty_strategies: Mapping[str, str] = {
+        "cooperative": "kafka-python's assignor leaves a partition of a leaver unassigned"
+    }
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
@@ -57,6 +77,14 @@ class KafkaPython:
     def end_offset(self, topic: str, partition: int) -> int:
         where = TopicPartition(topic, partition)
         return int(self._asker.end_offsets([where])[where])
+
+    def member(self, settings: GroupSettings) -> GroupMember:
+        return _Member(self._bootstrap, settings)
+
+    def committed(self, group: str, topic: str, partition: int) -> int | None:
+        offsets = self._admin.list_group_offsets({group: [TopicPartition(topic, partition)]})
+        found = offsets[group].get(TopicPartition(topic, partition))
+        return None if found is None or found.offset < 0 else int(found.offset)
 
     def close(self) -> None:
         self._asker.close()
@@ -112,6 +140,35 @@ class _Reader(Reader):
         while len(records) < count and not deadline.passed:
             records += _received(self._consumer.poll(POLL_MS))
         return records
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class _Member(GroupMember):
+    def __init__(self, bootstrap: str, settings: GroupSettings) -> None:
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=settings.group,
+            group_instance_id=settings.instance_id,
+            partition_assignment_strategy=[ASSIGNORS[settings.strategy]],
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=500,
+            metadata_max_age_ms=1000,
+        )
+        pattern = settings.topics[0] if settings.topics[0].startswith("^") else None
+        self._consumer.subscribe(topics=None if pattern else settings.topics, pattern=pattern)
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        return _received(self._consumer.poll(int(timeout_s * 1000)))
+
+    def assignment(self) -> frozenset[tuple[str, int]]:
+        return frozenset((each.topic, each.partition) for each in self._consumer.assignment())
+
+    def commit(self) -> None:
+        self._consumer.commit()
 
     def close(self) -> None:
         self._consumer.close()

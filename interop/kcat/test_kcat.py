@@ -1,7 +1,5 @@
 """kcat: the journeys of every client, on auto-created topics of one partition."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from interop.kcat.client import Kcat
@@ -9,9 +7,10 @@ from interop.support.journeys import Journeys
 from interop.support.servers import Server
 
 
+@pytest.fixture
+def client(server: Server) -> Kcat:
+    return Kcat(server.bootstrap)
+
+
 class TestKcat(Journeys):
-    @pytest.fixture
-    def client(self, server: Server) -> Iterator[Kcat]:
-        client = Kcat(server.bootstrap)
-        yield client
-        client.close()
+    """Topics, records, restart."""

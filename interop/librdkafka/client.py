@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 from confluent_kafka import Producer as RawProducer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from interop.support.client import (
     EARLIEST,
+    GroupMember,
+    GroupSettings,
     Message,
     Producer,
     ProducerSettings,
@@ -22,6 +24,7 @@ from interop.support.waiting import Deadline
 REQUEST_TIMEOUT_S = 30.0
 POLL_S = 0.2
 BATCH = 2000
+ASSIGNORS = {"range": "range", "roundrobin": "roundrobin", "cooperative": "cooperative-sticky"}
 RECONNECT = {"reconnect.backoff.max.ms": 500}
 
 
@@ -31,6 +34,8 @@ class Librdkafka:
     name = "confluent-kafka"
     version = f"{confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})".replace("('", "")
     traits = Traits()
+    strategies = tuple(ASSIGNORS)
+    faulty_strategies: Mapping[str, str] = {}
 
     def __init__(self, bootstrap: str) -> None:
         self._settings: dict[str, str | int | bool] = {"bootstrap.servers": bootstrap, **RECONNECT}
@@ -68,6 +73,15 @@ class Librdkafka:
         )
         assert low_and_high is not None, "the query for offsets timed out"
         return int(low_and_high[1])
+
+    def member(self, settings: GroupSettings) -> GroupMember:
+        return _Member(self._settings, settings)
+
+    def committed(self, group: str, topic: str, partition: int) -> int | None:
+        asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])]
+        answer = self._admin.list_consumer_group_offsets(asked)[group].result(REQUEST_TIMEOUT_S)
+        offset = int(answer.topic_partitions[0].offset)
+        return None if offset < 0 else offset
 
     def close(self) -> None:
         self._asker.close()
@@ -132,6 +146,43 @@ class _Reader(Reader):
             for message in self._consumer.consume(BATCH, POLL_S):
                 records.extend(received(message))
         return records
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class _Member(GroupMember):
+    def __init__(self, common: Mapping[str, str | int | bool], settings: GroupSettings) -> None:
+        config: dict[str, str | int | bool] = {
+            **common,
+            "group.id": settings.group,
+            "partition.assignment.strategy": ASSIGNORS[settings.strategy],
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 500,
+            "topic.metadata.refresh.interval.ms": 1000,
+        }
+        if settings.instance_id is not None:
+            config["group.instance.id"] = settings.instance_id
+        self._consumer = Consumer(config)
+        self._consumer.subscribe(list(settings.topics))
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        return [
+            record for message in self._consumer.consume(BATCH, timeout_s) for record in received(message)
+        ]
+
+    def assignment(self) -> frozenset[tuple[str, int]]:
+        return frozenset((each.topic, each.partition) for each in self._consumer.assignment())
+
+    def commit(self) -> None:
+        try:
+            self._consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            # Nothing consumed since the last commit is no failure.
+            if error.args[0].code() != KafkaError._NO_OFFSET:
+                raise
 
     def close(self) -> None:
         self._consumer.close()

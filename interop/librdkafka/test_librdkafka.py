@@ -5,13 +5,22 @@ from collections.abc import Iterator
 import pytest
 
 from interop.librdkafka.client import Librdkafka
+from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
 
 
+@pytest.fixture
+def client(server: Server) -> Iterator[Librdkafka]:
+    """A new client for each test."""
+    client = Librdkafka(server.bootstrap)
+    yield client
+    client.close()
+
+
 class TestLibrdkafka(Journeys):
-    @pytest.fixture
-    def client(self, server: Server) -> Iterator[Librdkafka]:
-        client = Librdkafka(server.bootstrap)
-        yield client
-        client.close()
+    """Topics, records, restart."""
+
+
+class TestLibrdkafkaGroups(GroupJourneys):
+    """Consumer groups."""

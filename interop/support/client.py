@@ -148,6 +148,8 @@ class GroupClient(Client, Protocol):
     """A client whose consumers can join groups."""
 
     strategies: tuple[str, ...]
+    faulty_strategies: Mapping[str, str]
+    """Strategy -> what the client itself does wrong, seen against Apache Kafka too."""
 
     def member(self, settings: GroupSettings) -> GroupMember: ...
 

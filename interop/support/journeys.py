@@ -1,7 +1,7 @@
 """What every client has to do. Each ecosystem's test class gives the client, this module the proof."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import pytest
@@ -36,10 +36,6 @@ def variants() -> list[object]:
 
 class Journeys:
     """Topics, produce, read back, find by time, survive kill -9: with one client against one server."""
-
-    @pytest.fixture
-    def client(self) -> Iterator[Client]:
-        raise NotImplementedError
 
     @pytest.fixture
     def topic(self, client: Client) -> str:

@@ -44,7 +44,7 @@ class Matrix:
             row.result = "FAILED"
             row.reason = _first_line(report)
         elif hasattr(report, "wasxfail"):
-            row.result, row.reason = "differs", report.wasxfail
+            row.result, row.reason = "client's fault", report.wasxfail
 
     def table(self) -> str:
         header = ("ecosystem", "client", "feature", "result", "seconds")
@@ -110,9 +110,6 @@ class _Collector:
 
 
 def _feature(item: pytest.Item) -> str:
-    marker = item.get_closest_marker("feature")
-    if marker:
-        return str(marker.args[0])
     return item.name.removeprefix("test_").replace("_", " ").replace("[", " [")
 
 

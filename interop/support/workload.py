@@ -12,8 +12,10 @@ _NULL_EVERY = 7
 _TEXT = "abcdefghijklmnopqrstuvwxyz0123456789 äöü€"
 
 
-def make_messages(count: int, traits: Traits, seed: int = 0, first: int = 0) -> list[Message]:
-    """`count` messages numbered from `first`, round robin over the client's partitions.
+def make_messages(
+    count: int, traits: Traits, seed: int = 0, first: int = 0, partitions: int | None = None
+) -> list[Message]:
+    """`count` messages numbered from `first`, round robin over `partitions`, or as many as the client makes.
 
     Keys and values of all kinds: null, empty, text, binary, up to 2 KB; up to 3 headers, with repeated names
     and null values; timestamps in steps of TIMESTAMP_STEP_MS that end about now.
@@ -22,7 +24,7 @@ def make_messages(count: int, traits: Traits, seed: int = 0, first: int = 0) -> 
     base_ms = int(time.time() * 1000) - (first + count) * TIMESTAMP_STEP_MS
     return [
         Message(
-            partition=number % traits.partition_count,
+            partition=number % (partitions or traits.partition_count),
             key=_blob(rng, number, f"key-{number}", traits) if number % _NULL_EVERY != 3 else None,
             value=_blob(rng, number, f"value-{seed}-{number}", traits) if number % _NULL_EVERY != 5 else None,
             headers=_headers(rng, number, traits),
