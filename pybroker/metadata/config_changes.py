@@ -136,12 +136,5 @@ class ConfigChanges:
             self._look_again.set()
 
 
-async def note_change(store: Store, config_type: ConfigType, entity: str) -> None:
-    """Tells all brokers that a configuration was written."""
-    await store.create(
-        ConfigChangeZNode.sequence_prefix, ConfigChangeZNode(config_type, entity).encode(), sequential=True
-    )
-
-
 def _sequence(note: str) -> int:
     return int(note[-_SEQUENCE_DIGITS:])

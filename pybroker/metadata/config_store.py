@@ -1,0 +1,79 @@
+"""Writes configurations to the store, the way every broker may, and tells all brokers."""
+
+from collections.abc import Mapping
+
+from pybroker.metadata.store import (
+    BadVersion,
+    Check,
+    Create,
+    MultiFailed,
+    NodeExists,
+    NoNode,
+    Op,
+    SetData,
+    Store,
+)
+from pybroker.metadata.znodes import ConfigChangeZNode, ConfigEntityZNode, ConfigType, ControllerZNode
+from pybroker.model.errors import ApiError, ErrorCode
+
+
+async def config_ops(
+    store: Store, config_type: ConfigType, entity: str, values: Mapping[str, str]
+) -> list[Op]:
+    """Operations that put a configuration in place, as long as the controller stays who it is.
+
+    The controller is checked so that nothing is written any more once a KRaft migration began. Put them into
+    one multi with what belongs to them; if that loses a race (:func:`lost_race`), make them anew.
+
+    Raises:
+        ApiError: STALE_CONTROLLER_EPOCH when there is no controller, or a KRaft one.
+    """
+    try:
+        data, stat = await store.get(ControllerZNode.path)
+    except NoNode:
+        raise ApiError(
+            ErrorCode.STALE_CONTROLLER_EPOCH,
+            f"Cannot set entity configs for {config_type} {entity} when there is no controller.",
+        ) from None
+    if ControllerZNode.decode(data).kraft_epoch > 0:
+        raise ApiError(
+            ErrorCode.STALE_CONTROLLER_EPOCH,
+            f"Cannot set entity configs for {config_type} {entity} directly "
+            "when there is a KRaft controller.",
+        )
+    path = ConfigEntityZNode.path(config_type, entity)
+    encoded = ConfigEntityZNode.encode(values)
+    write = Create(path, encoded) if await store.exists(path) is None else SetData(path, encoded)
+    return [Check(ControllerZNode.path, stat.version), write]
+
+
+def lost_race(refused: MultiFailed) -> bool:
+    """Whether operations of :func:`config_ops` at the head of a multi were refused only for being late."""
+    if refused.index == 0:
+        return isinstance(refused.error, BadVersion | NoNode)
+    return refused.index == 1 and isinstance(refused.error, NodeExists | NoNode)
+
+
+async def write_config(store: Store, config_type: ConfigType, entity: str, values: Mapping[str, str]) -> None:
+    """Replaces the whole configuration of an entity, and leaves a note for all brokers.
+
+    Raises:
+        ApiError: STALE_CONTROLLER_EPOCH, see :func:`config_ops`.
+    """
+    await store.ensure(ConfigEntityZNode.path(config_type, entity).rpartition("/")[0])
+    while True:
+        try:
+            await store.multi(await config_ops(store, config_type, entity, values))
+        except MultiFailed as refused:
+            if not lost_race(refused):
+                raise
+        else:
+            break
+    await note_change(store, config_type, entity)
+
+
+async def note_change(store: Store, config_type: ConfigType, entity: str) -> None:
+    """Tells all brokers that a configuration was written."""
+    await store.create(
+        ConfigChangeZNode.sequence_prefix, ConfigChangeZNode(config_type, entity).encode(), sequential=True
+    )
