@@ -4,12 +4,16 @@ Tests put a layer here that fails, runs out of space or cuts the power at any ca
 """
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from typing import TypeAlias
 
 Data: TypeAlias = bytes | bytearray | memoryview
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk: not the disk's failure, and gone once space returns."""
 
 _OPEN_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _HAS_POSITIONED_IO = hasattr(os, "pread") and hasattr(os, "pwrite")

@@ -22,6 +22,8 @@ class FlushJob:
     epochs: Sequence[EpochEntry] | None
     """To be written to the checkpoint, unless it is up to date."""
     offset: Offset
+    cuts: int
+    """How often the log had been cut when the job was made."""
 
     def run(self) -> None:
         """Syncs, blocking. Files that were renamed or deleted meanwhile are no longer of interest.

@@ -10,8 +10,9 @@ from pybroker.storage.context import StorageContext
 from pybroker.storage.directory import DirectoryContent, read_directory, tidy_directory
 from pybroker.storage.errors import CorruptFile
 from pybroker.storage.leader_epochs import LeaderEpochs
-from pybroker.storage.log import LoadedState, Log
+from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
+from pybroker.storage.log_files import LoadedState
 from pybroker.storage.names import INDEX, TIME_INDEX, TXN_INDEX
 from pybroker.storage.producer_state import ProducerState
 from pybroker.storage.recovery import load_producers, recover_partition
@@ -63,7 +64,8 @@ def open_log(
         OSError: the disk failed.
     """
     files = context.files
-    if not clean:
+
+    def recover_here(point: Offset) -> None:
         recover(
             directory,
             topic_partition,
@@ -71,15 +73,23 @@ def open_log(
             files,
             now_ms=context.now_ms(),
             log_start_offset=log_start_offset,
-            recovery_point=recovery_point,
+            recovery_point=point,
             producer_id_expiration_ms=context.producer_id_expiration_ms,
         )
+
+    if not clean:
+        recover_here(recovery_point)
     content = read_directory(files, directory)
     if content.leftovers:
         tidy_directory(files, directory)
         content = read_directory(files, directory)
     place = LogPlace(directory)
     segments = _open_segments(place, content, config, context)
+    damaged = _first_damaged(segments)
+    if damaged is not None:
+        recover_here(min(recovery_point, damaged))
+        content = read_directory(files, directory)
+        segments = _open_segments(place, content, config, context)
     end = segments[-1].read_next_offset() if segments else log_start_offset
     if segments and end < log_start_offset:
         logger.warning(
@@ -138,6 +148,17 @@ def _open_segments(
         segment.has_txn_index = base in content.txn_indexes
         segments.append(segment)
     return segments
+
+
+def _first_damaged(segments: list[Segment]) -> Offset | None:
+    """Offset and time indexes are rebuilt when they are read; aborted transactions only by recovery."""
+    for segment in segments:
+        try:
+            segment.aborted()
+        except CorruptFile as error:
+            logger.warning("%s: %s; recovering from there", segment.path(TXN_INDEX), error)
+            return segment.base_offset
+    return None
 
 
 def _empty_segment(place: LogPlace, base: Offset, config: LogConfig, context: StorageContext) -> Segment:

@@ -4,47 +4,31 @@ Reading order: :meth:`Log.append_as_leader`, :meth:`Log.read`, :meth:`Log.roll`,
 Opening one is in :mod:`pybroker.storage.loader`. Source: ``UnifiedLog`` and ``LocalLog`` of Kafka 3.9.
 """
 
-import errno
-import os
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
-from attrs import frozen
-
-from pybroker.model.ids import LeaderEpoch, Offset, TopicId, TopicPartition
+from pybroker.model.ids import LeaderEpoch, Offset
 from pybroker.records.control import read_end_transaction_marker
 from pybroker.records.header import CONTROL_FLAG, BatchHeader
 from pybroker.records.layout import BATCH_HEADER, LOG_OVERHEAD_BYTES, struct_of
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
-from pybroker.storage import checkpoints, names
-from pybroker.storage.batch_scan import batch_is_valid, header_at
-from pybroker.storage.context import StorageContext
 from pybroker.storage.directory import DirectoryContent
 from pybroker.storage.errors import (
-    CorruptRecords,
-    DiskFull,
-    LogDirFailed,
     OffsetOutOfRange,
-    RecordsTooLarge,
-    UnexpectedAppendOffset,
 )
-from pybroker.storage.flush import FlushJob
-from pybroker.storage.handles import join
-from pybroker.storage.leader_epochs import EpochEndOffset, LeaderEpochs
-from pybroker.storage.log_config import LogConfig
+from pybroker.storage.incoming import split_batches
+from pybroker.storage.leader_epochs import EpochEndOffset
+from pybroker.storage.log_files import LogFiles
 from pybroker.storage.lookup import TimestampOffset
-from pybroker.storage.producer_snapshot import encode_snapshot
-from pybroker.storage.producer_state import CompletedTransaction, ProducerState, replay_batch
+from pybroker.storage.producer_state import CompletedTransaction, replay_batch
 from pybroker.storage.recovery import load_producers
 from pybroker.storage.retention import DeletionReason, RetentionPolicy, SegmentFacts, deletable_segments
-from pybroker.storage.segment import MAX_RELATIVE_OFFSET, LogPlace, Segment
-from pybroker.storage.segments import LogRead, Segments
+from pybroker.storage.segment import Segment
+from pybroker.storage.segments import LogRead
 from pybroker.storage.transaction_index import AbortedTransaction
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _patch_offset_length_epoch: Callable[..., None] = struct_of(BATCH_HEADER, last="leader_epoch").pack_into
-_NEVER = 1 << 63
 
 
 class AppendInfo(NamedTuple):
@@ -58,103 +42,9 @@ class AppendInfo(NamedTuple):
     duplicate: bool = False
 
 
-@frozen
-class LoadedState:
-    """What opening a directory found out."""
-
-    segments: Segments
-    log_start_offset: Offset
-    recovery_point: Offset
-    log_end_offset: Offset
-    producers: ProducerState
-    epochs: LeaderEpochs
-    snapshots: set[Offset]
-    topic_id: TopicId | None
-
-
-class Log:
+class Log(LogFiles):
     """A partition's log. Every method may raise :class:`LogDirFailed`, after which only reads may still
     work."""
-
-    def __init__(
-        self,
-        place: LogPlace,
-        topic_partition: TopicPartition,
-        config: LogConfig,
-        context: StorageContext,
-        loaded: LoadedState,
-    ) -> None:
-        self.topic_partition = topic_partition
-        self.topic_id = loaded.topic_id
-        self.log_start_offset = loaded.log_start_offset
-        self.log_end_offset = loaded.log_end_offset
-        self.recovery_point = loaded.recovery_point
-        """Everything before it is durable."""
-        self.producers = loaded.producers
-        self.last_flush_ms = context.now_ms()
-        self._place = place
-        self._context = context
-        self._segments = loaded.segments
-        self._epochs = loaded.epochs
-        self._snapshots = loaded.snapshots
-        self._set_config(config)
-
-    # -- facts
-
-    @property
-    def directory(self) -> str:
-        """The partition's directory."""
-        return self._place.path
-
-    @property
-    def log_dir(self) -> str:
-        """The log directory that the partition's directory is in."""
-        return os.path.dirname(self._place.path)
-
-    @property
-    def config(self) -> LogConfig:
-        """The topic's present configuration; :meth:`update_config` changes it."""
-        return self._config
-
-    @property
-    def latest_epoch(self) -> LeaderEpoch:
-        """The leader epoch of the last batch, or the last one assigned; -1 when there is none."""
-        return self._epochs.latest
-
-    @property
-    def size_in_bytes(self) -> int:
-        """Bytes of all ``.log`` files."""
-        return self._segments.size_in_bytes
-
-    @property
-    def segments(self) -> Segments:
-        """The segments, oldest first. Read only."""
-        return self._segments
-
-    @property
-    def first_unstable_offset(self) -> Offset | None:
-        """Where readers of committed records must stop: None when nothing is undecided.
-
-        A transaction whose marker is not below the high watermark still counts: :meth:`on_high_watermark`.
-        """
-        first = self.producers.first_unstable_offset
-        return None if first is None else max(first, self.log_start_offset)
-
-    def on_high_watermark(self, high_watermark: Offset) -> None:
-        """Tells how far the log is replicated. Cheap when no transaction has just ended."""
-        self.producers.forget_replicated(high_watermark)
-
-    # -- configuration
-
-    def update_config(self, config: LogConfig) -> None:
-        """Obeys a changed topic configuration from now on."""
-        self._set_config(config)
-
-    def _set_config(self, config: LogConfig) -> None:
-        self._config = config
-        jitter = min(config.segment_jitter_ms, config.segment_ms)
-        self._jitter_ms = self._context.random.randrange(jitter) if jitter > 0 else 0
-        self._roll_after_timestamp = -_NEVER
 
     # -- append
 
@@ -222,14 +112,12 @@ class Log:
     def _complete(self, segment: Segment, completed: CompletedTransaction) -> None:
         if completed.aborted:
             stable = self.producers.last_stable_after(completed)
+            entry = AbortedTransaction(
+                completed.producer_id, completed.first_offset, completed.last_offset, stable
+            )
             try:
-                segment.append_aborted(
-                    AbortedTransaction(
-                        completed.producer_id, completed.first_offset, completed.last_offset, stable
-                    )
-                )
+                segment.append_aborted(entry)
             except OSError as error:
-                # The marker is in the log; without its index entry readers would see aborted records.
                 self._fail(error)
         self.producers.complete(completed)
 
@@ -270,91 +158,6 @@ class Log:
     def assign_epoch_start(self, leader_epoch: LeaderEpoch, start_offset: Offset) -> None:
         """Notes that a leader epoch begins here, before its first record (on becoming leader)."""
         self._epochs.assign(leader_epoch, start_offset)
-
-    # -- rolling
-
-    def _segment_for(
-        self, size: int, first: Offset, last: Offset, max_timestamp: int, *, limited: bool = True
-    ) -> Segment:
-        """The active segment, after rolling if these records do not belong into the present one."""
-        segment = self._segments.active
-        config = self._config
-        if (
-            segment.size + size > config.segment_bytes
-            or max_timestamp > self._roll_after_timestamp
-            or last - segment.base_offset > MAX_RELATIVE_OFFSET
-            or segment.index_is_full
-        ):
-            if limited and size > config.segment_bytes:
-                raise RecordsTooLarge(
-                    f"a batch of {size} bytes exceeds segment.bytes ({config.segment_bytes})"
-                )
-            if self._must_roll(segment, size, last, max_timestamp):
-                self.roll(first)
-                segment = self._segments.active
-            self._time_the_roll(segment, max_timestamp)
-        return segment
-
-    def _must_roll(self, segment: Segment, size: int, last: Offset, max_timestamp: int) -> bool:
-        if last - segment.base_offset > MAX_RELATIVE_OFFSET or segment.index_is_full:
-            return True
-        if segment.size == 0:
-            return False
-        if segment.size + size > self._config.segment_bytes:
-            return True
-        first_timestamp = segment.first_batch_timestamp()
-        if first_timestamp >= 0:
-            waited = max_timestamp - first_timestamp
-        else:
-            waited = self._context.now_ms() - segment.created_ms
-        return waited > self._config.segment_ms - self._jitter_ms
-
-    def _time_the_roll(self, segment: Segment, max_timestamp: int) -> None:
-        """Sets the timestamp beyond which the question must be asked again."""
-        first_timestamp = segment.first_batch_timestamp() if segment.size else max_timestamp
-        if first_timestamp >= 0:
-            self._roll_after_timestamp = first_timestamp + self._config.segment_ms - self._jitter_ms
-        else:
-            self._roll_after_timestamp = -_NEVER
-
-    def roll(self, base_offset: Offset | None = None) -> None:
-        """Seals the active segment and begins a new one at the log end (or further on); an empty one
-        stays."""
-        base = self.log_end_offset if base_offset is None else max(base_offset, self.log_end_offset)
-        sealed = self._segments.active
-        if sealed.size == 0 and sealed.base_offset == base:
-            return
-        try:
-            sealed.write_indexes(final=True)
-            self.producers.end_offset = base
-            self._take_snapshot()
-            segment = self._new_segment(base)
-        except OSError as error:
-            self._append_failed(error)
-        self._segments.add(segment)
-        self._set_config(self._config)
-
-    def _new_segment(self, base_offset: Offset) -> Segment:
-        segment = Segment(
-            self._place,
-            base_offset,
-            self._context,
-            index_interval=self._config.index_interval_bytes,
-            index_bytes=self._config.segment_index_bytes,
-        )
-        segment.create(self._context.now_ms())
-        return segment
-
-    def _take_snapshot(self, *, sync: bool = False) -> None:
-        offset = self.producers.end_offset
-        if offset in self._snapshots or (not self._snapshots and offset == self.log_start_offset):
-            return
-        data = encode_snapshot(self.producers.active().values())
-        self._context.files.write_bytes(self._snapshot_path(offset), data, sync=sync)
-        self._snapshots.add(offset)
-
-    def _snapshot_path(self, offset: Offset) -> str:
-        return join(self._place.path, names.segment_file(offset, names.SNAPSHOT))
 
     # -- reading
 
@@ -447,9 +250,9 @@ class Log:
         self.producers.clear(offset)
         self._move_end(offset)
         self.log_start_offset = offset if log_start_offset is None else log_start_offset
-        self.recovery_point = min(self.recovery_point, offset)
 
     def _move_end(self, offset: Offset) -> None:
+        self._cuts += 1
         self.log_end_offset = offset
         self.recovery_point = min(self.recovery_point, offset)
         self._set_config(self._config)
@@ -537,129 +340,3 @@ class Log:
     def remove_expired_producers(self) -> None:
         """Forgets producers that have not written for ``producer.id.expiration.ms``."""
         self.producers.remove_expired(self._context.now_ms() - self._context.producer_id_expiration_ms)
-
-    # -- durability
-
-    @property
-    def unflushed_messages(self) -> int:
-        """Offsets beyond the recovery point."""
-        return self.log_end_offset - self.recovery_point
-
-    @property
-    def has_sealed_unflushed(self) -> bool:
-        """Whether a sealed segment waits for its flush."""
-        return self._segments.active.base_offset > self.recovery_point
-
-    def prepare_flush(self, up_to: Offset | None = None) -> FlushJob | None:
-        """What must be synced so that everything before ``up_to`` (default: the end) is durable; None if
-        nothing.
-
-        Writes pending index entries now. Run the job, in a thread if you like, then :meth:`flush_done`.
-        """
-        offset = self.log_end_offset if up_to is None else up_to
-        if offset <= self.recovery_point and not self._epochs.dirty:
-            return None
-        paths: list[str] = []
-        try:
-            for segment in self._segments.from_offset(self.recovery_point):
-                if segment.base_offset >= offset and paths:
-                    break
-                segment.write_indexes()
-                paths += segment.sync_paths()
-        except OSError as error:
-            self._fail(error)
-        paths += [
-            self._snapshot_path(snapshot) for snapshot in self._snapshots if snapshot >= self.recovery_point
-        ]
-        epochs = self._epochs.entries if self._epochs.dirty else None
-        self._epochs.dirty = False
-        return FlushJob(self._context.files, self._place.path, paths, epochs, offset)
-
-    def flush_done(self, job: FlushJob) -> None:
-        """The job has run: moves the recovery point, unless the log was cut meanwhile."""
-        self.recovery_point = max(self.recovery_point, min(job.offset, self.log_end_offset))
-        self.last_flush_ms = self._context.now_ms()
-
-    def flush(self) -> None:
-        """Makes everything durable, blocking."""
-        job = self.prepare_flush()
-        if job is not None:
-            try:
-                job.run()
-            except OSError as error:
-                self._fail(error)
-            self.flush_done(job)
-
-    def close(self) -> None:
-        """Flushes, leaves a producer snapshot at the end, and lets all descriptors go."""
-        try:
-            self._segments.active.write_indexes(final=True)
-            self._take_snapshot(sync=True)
-        except OSError as error:
-            self._fail(error)
-        self.flush()
-        self.close_handles()
-
-    def close_handles(self) -> None:
-        """Lets all descriptors go without writing anything (a failed disk, a deleted partition)."""
-        for segment in self._segments:
-            segment.close_handle()
-
-    def move_directory(self, path: str) -> None:
-        """Renames the partition's directory; open slices stay readable."""
-        try:
-            self._context.files.rename(self._place.path, path)
-        except OSError as error:
-            self._fail(error)
-        self._place.path = path
-
-    def assign_topic_id(self, topic_id: TopicId) -> None:
-        """Writes ``partition.metadata``. A log keeps the id it has."""
-        if self.topic_id == topic_id:
-            return
-        if self.topic_id is not None:
-            raise ValueError(f"{self.topic_partition} has another topic id already")
-        try:
-            checkpoints.write_partition_metadata(self._context.files, self._place.path, topic_id)
-        except OSError as error:
-            self._fail(error)
-        self.topic_id = topic_id
-
-    # -- failure
-
-    def _append_failed(self, error: OSError) -> NoReturn:
-        if error.errno in _NO_SPACE:
-            raise DiskFull(f"no space left in {self.log_dir} for {self.topic_partition}") from error
-        self._fail(error)
-
-    def _fail(self, error: OSError) -> NoReturn:
-        self._context.on_failure(self.log_dir, error)
-        raise LogDirFailed(self.log_dir, error) from error
-
-    def __repr__(self) -> str:
-        return f"Log({self.topic_partition}, {self.log_start_offset}..{self.log_end_offset})"
-
-
-def split_batches(records: memoryview, log_end_offset: Offset) -> list[tuple[BatchHeader, memoryview]]:
-    """The whole batches of a fetched buffer, checked: CRC, order, and that they go on from the log end.
-
-    Raises:
-        CorruptRecords, UnexpectedAppendOffset: see :meth:`Log.append_as_follower`.
-    """
-    batches: list[tuple[BatchHeader, memoryview]] = []
-    position, expected = 0, log_end_offset
-    while (header := header_at(records, position)) is not None:
-        size = LOG_OVERHEAD_BYTES + header.batch_length
-        batch = records[position : position + size]
-        if len(batch) < size:
-            break
-        if header.base_offset < expected:
-            if not batches:
-                raise UnexpectedAppendOffset(header.base_offset, header.last_offset, log_end_offset)
-            raise CorruptRecords(f"batch at offset {header.base_offset} follows offset {expected - 1}")
-        if not batch_is_valid(header, batch):
-            raise CorruptRecords(f"batch at offset {header.base_offset} has a wrong CRC")
-        batches.append((header, batch))
-        expected = header.base_offset + header.last_offset_delta + 1
-        position += size
-    return batches

@@ -3,7 +3,6 @@
 Source: ``LogManager`` of Kafka 3.9.
 """
 
-import errno
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,18 +12,12 @@ from attrs import Factory, define, frozen
 from pybroker.model.ids import Offset, TopicId, TopicPartition
 from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
-from pybroker.storage.dir_lock import DirectoryLock
-from pybroker.storage.errors import CorruptFile, LogDirFailed, LogDirUnusable, StorageError
+from pybroker.storage.errors import LogDirFailed, LogDirUnusable, StorageError
 from pybroker.storage.handles import join
 from pybroker.storage.loader import create_log, open_log
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
-from pybroker.storage.meta_properties import (
-    MetaProperties,
-    common_owner,
-    read_meta_properties,
-    write_meta_properties,
-)
+from pybroker.storage.log_dirs import LogDir, LogDirs
 from pybroker.storage.names import DirectoryKind, PartitionDirectory
 from pybroker.storage.recovery import recover_partition
 
@@ -32,21 +25,6 @@ logger = logging.getLogger(__name__)
 
 _IGNORED_DIRECTORIES = frozenset({"remote-log-index-cache", "metadata"})
 _IGNORED_TOPIC = "__cluster_metadata"
-
-
-@define(eq=False)
-class LogDir:
-    """One log directory. ``error`` says why it is offline."""
-
-    path: str
-    lock: DirectoryLock | None = None
-    was_clean: bool = True
-    error: OSError | str | None = None
-
-    @property
-    def is_online(self) -> bool:
-        """Whether its disk is believed to work."""
-        return self.error is None
 
 
 @frozen
@@ -78,7 +56,7 @@ class _Logs:
     stray: dict[TopicPartition, str] = Factory(dict)
 
 
-class LogManager:
+class LogManager(LogDirs):
     """The logs of one broker. Call :meth:`lock`, :meth:`owner` or :meth:`claim`, then :meth:`load`."""
 
     def __init__(
@@ -96,60 +74,12 @@ class LogManager:
             config_of: the configuration of a topic, asked at load and at creation without a config.
             recover: recovers one partition's directory; as :func:`recover_partition`.
         """
-        self._context = context
-        self._files = context.files
+        super().__init__(log_dirs, context)
         self._config_of = config_of
         self._recover = recover
         self._logs = _Logs()
-        self.dirs = {path: LogDir(path) for path in (os.path.abspath(path) for path in log_dirs)}
-        self._notify = context.on_failure
-        context.on_failure = self._on_failure
 
     # -- start
-
-    def lock(self) -> None:
-        """Makes the directories and locks them. Unusable ones go offline; all of them unusable is an error.
-
-        Raises:
-            LogDirUnusable: a directory is locked by another broker, or none can be used.
-        """
-        for log_dir in self.dirs.values():
-            try:
-                self._files.mkdir(log_dir.path)
-            except OSError as error:
-                log_dir.error = error
-                logger.error("log directory %s cannot be made: %s", log_dir.path, error.strerror)
-                continue
-            log_dir.lock = DirectoryLock(log_dir.path)
-        if not any(log_dir.is_online for log_dir in self.dirs.values()):
-            failed = ", ".join(f"{log_dir.path}: {log_dir.error}" for log_dir in self.dirs.values())
-            raise LogDirUnusable(f"no log directory can be used ({failed})")
-
-    def owner(self) -> MetaProperties:
-        """The broker and cluster that the directories say they belong to.
-
-        Raises:
-            LogDirUnusable: a file is damaged or the directories disagree.
-        """
-        return common_owner({path: read_meta_properties(self._files, path) for path in self.online_dirs()})
-
-    def claim(self, broker_id: int, cluster_id: str) -> None:
-        """Writes ``meta.properties`` everywhere.
-
-        Raises:
-            LogDirUnusable: a directory belongs to another broker or cluster.
-        """
-        found = self.owner()
-        if found.broker_id not in (None, broker_id):
-            raise LogDirUnusable(
-                f"the log directories belong to broker {found.broker_id}, but broker.id is {broker_id}"
-            )
-        if found.cluster_id not in (None, cluster_id):
-            raise LogDirUnusable(
-                f"the log directories belong to cluster {found.cluster_id}, but cluster.id is {cluster_id}"
-            )
-        for path in self.online_dirs():
-            write_meta_properties(self._files, path, broker_id, cluster_id)
 
     def load(self, progress: Callable[[LoadProgress], None] | None = None) -> None:
         """Opens every partition, after recovery where the last stop was unclean."""
@@ -196,13 +126,6 @@ class LogManager:
         work.sort(key=lambda item: item.path)
         return work
 
-    def _read_checkpoint(self, log_dir: LogDir, name: str) -> dict[TopicPartition, Offset]:
-        try:
-            return checkpoints.read_offsets(self._files, log_dir.path, name)
-        except CorruptFile as error:
-            logger.warning("%s; going on as if it were empty", error)
-            return {}
-
     def _load_one(self, item: _Work) -> None:
         partition, kind = item.parsed.topic_partition, item.parsed.kind
         if kind is DirectoryKind.DELETE:
@@ -239,10 +162,6 @@ class LogManager:
 
     def __len__(self) -> int:
         return len(self._logs.current)
-
-    def online_dirs(self) -> list[str]:
-        """Paths of the log directories that work."""
-        return [path for path, log_dir in self.dirs.items() if log_dir.is_online]
 
     def create(
         self,
@@ -343,7 +262,7 @@ class LogManager:
             else:
                 self._files.unlink_if_exists(path)
         except OSError as error:
-            self._on_failure(self._dir_of(path), error)
+            self._take_offline(self._dir_of(path), error)
 
     def apply_retention(self, high_watermark_of: Callable[[TopicPartition], Offset]) -> int:
         """One round over all logs; returns how many segments went."""
@@ -373,7 +292,7 @@ class LogManager:
         stop)."""
         for path in self.online_dirs():
             self._write_recovery_points(path)
-            self._write(
+            self._write_checkpoint(
                 path,
                 names.LOG_START_CHECKPOINT,
                 {
@@ -385,7 +304,7 @@ class LogManager:
 
     def _write_recovery_points(self, path: str) -> None:
         points = {log.topic_partition: log.recovery_point for log in self._logs_in(path)}
-        self._write(path, names.RECOVERY_POINT_CHECKPOINT, points)
+        self._write_checkpoint(path, names.RECOVERY_POINT_CHECKPOINT, points)
 
     def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, Offset]) -> None:
         """Writes the high watermarks, each into its log's directory (every 5 s, and at stop)."""
@@ -395,7 +314,7 @@ class LogManager:
                 for log in self._logs_in(path)
                 if log.topic_partition in high_watermarks
             }
-            self._write(path, names.HIGH_WATERMARK_CHECKPOINT, values)
+            self._write_checkpoint(path, names.HIGH_WATERMARK_CHECKPOINT, values)
 
     def read_high_watermarks(self) -> dict[TopicPartition, Offset]:
         """The checkpointed high watermarks of all directories."""
@@ -403,12 +322,6 @@ class LogManager:
         for path in self.online_dirs():
             values.update(self._read_checkpoint(self.dirs[path], names.HIGH_WATERMARK_CHECKPOINT))
         return values
-
-    def _write(self, path: str, name: str, offsets: Mapping[TopicPartition, Offset]) -> None:
-        try:
-            checkpoints.write_offsets(self._files, path, name, offsets)
-        except OSError as error:
-            self._take_offline(path, error)
 
     def _logs_in(self, path: str) -> list[Log]:
         return [log for log in self._logs.current.values() if log.log_dir == path]
@@ -437,29 +350,8 @@ class LogManager:
         for log in (*self._logs.current.values(), *self._logs.future.values()):
             log.close_handles()
         self._logs = _Logs()
-        for log_dir in self.dirs.values():
-            if log_dir.lock is not None:
-                log_dir.lock.release()
-                log_dir.lock = None
+        self.unlock()
 
-    # -- failure
-
-    def _dir_of(self, path: str) -> str:
-        return next((log_dir for log_dir in self.dirs if path.startswith(log_dir + os.sep)), path)
-
-    def _on_failure(self, path: str, error: OSError) -> None:
-        self._take_offline(path, error)
-
-    def _take_offline(self, path: str, error: OSError) -> None:
-        """Forgets the logs of a failed directory. The others go on; whoever registered is told once."""
-        log_dir = self.dirs.get(path)
-        if log_dir is None or not log_dir.is_online:
-            return
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            logger.error("no space left in %s: %s", path, error)
-            return
-        log_dir.error = error
-        logger.error("log directory %s is offline: %s", path, error)
+    def _forget_logs(self, path: str) -> None:
         for partition in [log.topic_partition for log in self._logs_in(path)]:
             self._logs.current.pop(partition).close_handles()
-        self._notify(path, error)

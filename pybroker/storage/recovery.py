@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from attrs import frozen
 
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import BatchHeader
 from pybroker.records.layout import LOG_OVERHEAD_BYTES
 from pybroker.storage import checkpoints, names
@@ -176,7 +177,11 @@ class _Recovery:
             segment.has_txn_index = False
         valid_bytes, next_offset = 0, segment.base_offset
         for position, header, batch in checked_batches(self._files, segment):
-            self._absorb(segment, header, batch)
+            try:
+                self._absorb(segment, header, batch)
+            except InvalidRecords as error:
+                logger.warning("%s: control batch at %d: %s", self._partition, header.base_offset, error)
+                break
             valid_bytes = position + header.size_in_bytes
             next_offset = header.next_offset
         self._checked += segment.size

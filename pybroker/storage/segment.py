@@ -13,12 +13,13 @@ from pybroker.records.header import BatchHeader
 from pybroker.storage import names
 from pybroker.storage.batch_scan import scan_headers
 from pybroker.storage.context import StorageContext
-from pybroker.storage.files import Data
+from pybroker.storage.files import NO_SPACE, Data
 from pybroker.storage.handles import FileHandle, FileSlice, join
 from pybroker.storage.offset_index import ENTRY_BYTES as OFFSET_ENTRY_BYTES
 from pybroker.storage.offset_index import OffsetIndex
 from pybroker.storage.time_index import ENTRY_BYTES as TIME_ENTRY_BYTES
 from pybroker.storage.time_index import NO_TIMESTAMP, TimeIndex
+from pybroker.storage.transaction_index import ENTRY_BYTES as TXN_ENTRY_BYTES
 from pybroker.storage.transaction_index import AbortedTransaction, parse_transaction_index
 
 MAX_RELATIVE_OFFSET = 0x7FFFFFFF
@@ -46,6 +47,7 @@ class Segment:
         "_place",
         "_pwrite",
         "_time_index",
+        "_unwritten_aborted",
         "base_offset",
         "bytes_since_index",
         "created_ms",
@@ -85,6 +87,7 @@ class Segment:
         self.first_timestamp: int | None = None
         self.bytes_since_index = 0
         self.created_ms = 0
+        self._unwritten_aborted: tuple[AbortedTransaction, ...] = ()
         self.has_txn_index = False
         self.indexes_recently_used = True
 
@@ -349,16 +352,30 @@ class Segment:
     # -- aborted transactions
 
     def append_aborted(self, entry: AbortedTransaction) -> None:
-        """Adds an aborted transaction to the ``.txnindex``."""
+        """Adds an aborted transaction to the ``.txnindex``; a full disk makes it wait in memory.
+
+        The marker is in the log already: readers must learn of it whether the file can grow or not.
+        """
+        self._unwritten_aborted = (*self._unwritten_aborted, entry)
+        self._write_aborted()
+
+    def _write_aborted(self) -> None:
         files = self._context.files
         path = self.path(names.TXN_INDEX)
-        size = len(files.read_bytes(path)) if self.has_txn_index else 0
-        fd = files.open(path, create=True)
+        data = b"".join(entry.encode() for entry in self._unwritten_aborted)
         try:
-            files.write_all(fd, entry.encode(), size)
-        finally:
-            files.close(fd)
+            size = files.size(path) if self.has_txn_index else 0
+            fd = files.open(path, create=True)
+            try:
+                files.write_all(fd, data, size - size % TXN_ENTRY_BYTES)
+            finally:
+                files.close(fd)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            return
         self.has_txn_index = True
+        self._unwritten_aborted = ()
 
     def aborted(self) -> list[AbortedTransaction]:
         """The aborted transactions of this segment.
@@ -366,22 +383,32 @@ class Segment:
         Raises:
             CorruptFile: the index is damaged.
         """
-        if not self.has_txn_index:
-            return []
-        return parse_transaction_index(
-            self._context.files.read_bytes(self.path(names.TXN_INDEX)), self.base_offset
-        )
+        written: list[AbortedTransaction] = []
+        if self.has_txn_index:
+            written = parse_transaction_index(
+                self._context.files.read_bytes(self.path(names.TXN_INDEX)), self.base_offset
+            )
+        return [*written, *self._unwritten_aborted] if self._unwritten_aborted else written
+
+    @property
+    def has_aborted(self) -> bool:
+        """Whether a transaction was aborted in this segment."""
+        return self.has_txn_index or bool(self._unwritten_aborted)
 
     def truncate_aborted(self, offset: Offset) -> None:
         """Drops the aborted transactions whose marker is at or beyond ``offset``."""
+        self._unwritten_aborted = tuple(
+            entry for entry in self._unwritten_aborted if entry.last_offset < offset
+        )
         if not self.has_txn_index:
             return
         kept = b""
-        for entry in self.aborted():
+        path = self.path(names.TXN_INDEX)
+        for entry in parse_transaction_index(self._context.files.read_bytes(path), self.base_offset):
             if entry.last_offset >= offset:
                 break
             kept += entry.encode()
-        self._context.files.write_bytes(self.path(names.TXN_INDEX), kept)
+        self._context.files.write_bytes(path, kept)
 
     # -- change as a whole
 

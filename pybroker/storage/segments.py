@@ -127,7 +127,7 @@ class Segments:
         """The aborted transactions that a reader of [start, end) must know."""
         found: list[AbortedTransaction] = []
         for segment in self.from_offset(start):
-            if segment.has_txn_index:
+            if segment.has_aborted:
                 more, complete = collect_aborted(segment.aborted(), start, end)
                 found += more
                 if complete:
