@@ -182,6 +182,8 @@ def _snappy_blocks(view: memoryview) -> Iterator[memoryview]:
         yield view
         return
     position = len(_XERIAL_HEADER)
+    if len(view) < position:
+        raise DecompressionFailed("snappy data ends too early")
     while position < len(view):
         start = position + 4
         size = int.from_bytes(view[position:start], "big")
