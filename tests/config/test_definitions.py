@@ -1,4 +1,4 @@
-"""The table agrees with Apache Kafka's own classes, as ``tests/golden/config/DumpConfigs.java`` printed it."""
+"""The table agrees with Apache Kafka's own classes, as ``tests/golden/config/DumpConfigs.java`` tells."""
 
 import json
 from pathlib import Path
