@@ -97,7 +97,7 @@ def test_console_producer_and_consumer(client: KafkaTools, topic: str, scale: in
     sent = {f"k{number}": f"value {number} of {codec}" for number in range(scale)}
     client.check(
         "kafka-console-producer", "--topic", topic, "--compression-codec", codec,
-        "--property", "parse.key=true", "--property", "key.separator=:",
+        client.reader_property, "parse.key=true", client.reader_property, "key.separator=:",
         stdin="".join(f"{key}:{value}\n" for key, value in sent.items()),
     )  # fmt: skip
     counts = partition_counts(client, topic)
@@ -123,7 +123,7 @@ def test_console_consumer_from_offset(client: KafkaTools, topic: str) -> None:
     result = client.check(
         "kafka-console-consumer", "--topic", topic, "--partition", str(partition),
         "--offset", str(count - 1), "--max-messages", "1", "--timeout-ms", "20000",
-        "--property", "print.offset=true",
+        client.formatter_property, "print.offset=true",
     )  # fmt: skip
     assert [line.split("\t")[0] for line in result.lines] == [f"Offset:{count - 1}"]
     assert "Processed a total of 1 messages" in result.errors
@@ -135,8 +135,8 @@ def consume(client: KafkaTools, topic: str, partition: int, count: int) -> list[
         return []
     return client.check(
         "kafka-console-consumer", "--topic", topic, "--partition", str(partition), "--offset", "earliest",
-        "--max-messages", str(count), "--timeout-ms", "20000", "--property", "print.key=true",
-        "--property", "print.partition=true", "--property", "key.separator=|",
+        "--max-messages", str(count), "--timeout-ms", "20000", client.formatter_property, "print.key=true",
+        client.formatter_property, "print.partition=true", client.formatter_property, "key.separator=|",
     ).lines  # fmt: skip
 
 

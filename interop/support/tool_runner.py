@@ -66,6 +66,10 @@ class KafkaTools:
         self._bootstrap = bootstrap
         self._set_name = set_name
         self.version = set_name.removeprefix("tools-")
+        # 4.x still takes --property, and prints that it should not have been used.
+        old = set_name == "tools-3.9"
+        self.reader_property = "--property" if old else "--reader-property"
+        self.formatter_property = "--property" if old else "--formatter-property"
         self._jvm = Jvm("ToolRunner", set_name)
 
     def run(self, tool: str, *arguments: str, stdin: str = "") -> ToolResult:
