@@ -37,9 +37,7 @@ class DescribedConfig:
 
 def describe_topic(topic: TopicConfig, broker: BrokerConfig) -> list[DescribedConfig]:
     """All keys of a topic, those that it sets itself and those that it takes from the broker."""
-    return [
-        _describe_topic_key(name, topic, broker) for name, key in topic_keys.items() if not key.internal
-    ]
+    return [_describe_topic_key(name, topic, broker) for name, key in topic_keys.items() if not key.internal]
 
 
 def _describe_topic_key(name: str, topic: TopicConfig, broker: BrokerConfig) -> DescribedConfig:

@@ -1,0 +1,434 @@
+"""The composition root: builds every service of a broker, opens the nurseries, and takes them down again.
+
+Start order: metadata store, cluster id, log directories, dynamic configuration, logs, sockets, registration,
+controller; the port is served once the controller has told this broker of itself. The stop goes the other way
+round, and ends with flushed logs and the clean-shutdown mark.
+"""
+
+import gc
+import logging
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import trio
+from attrs import fields
+
+from pybroker import __version__
+from pybroker.config.broker import BrokerConfig
+from pybroker.config.topic import TopicConfig, validate_topic_configs
+from pybroker.config.values import InvalidConfig
+from pybroker.controller.auto_creation import AutoTopicCreation
+from pybroker.controller.channels import ControlRequest, ControlResponse
+from pybroker.controller.controller import Controller
+from pybroker.controller.producer_id_blocks import allocate_block
+from pybroker.controller.term import ControllerConfig
+from pybroker.controller.topics_admin import TopicsAdmin
+from pybroker.coordination.fetch_sessions import FetchSessionCache
+from pybroker.coordination.producer_ids import ProducerIds
+from pybroker.handlers.context import ConnectionState, RequestContext
+from pybroker.handlers.registry import Services, build_registry
+from pybroker.handlers.routes import Route
+from pybroker.instruments.clock import Clock, TimerQueue
+from pybroker.instruments.metrics import ServerMetrics
+from pybroker.instruments.stalls import StallGauge
+from pybroker.instruments.timer_task import run_timers
+from pybroker.metadata import registration
+from pybroker.metadata.config_changes import ConfigChanges
+from pybroker.metadata.embedded import EmbeddedStore
+from pybroker.metadata.image import ClusterImage
+from pybroker.metadata.publisher import Publisher
+from pybroker.metadata.store import Store, StoreError
+from pybroker.metadata.znodes import BrokerIdZNode, ConfigType
+from pybroker.model.endpoint import Endpoint
+from pybroker.model.errors import StartupError
+from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
+from pybroker.protocol.messages import LeaderAndIsrRequest, StopReplicaRequest, UpdateMetadataRequest
+from pybroker.replication.maintenance import Maintenance
+from pybroker.replication.partition import Partition
+from pybroker.replication.replicas import LeadershipChange, Replicas
+from pybroker.replication.topic_settings import log_config, partition_settings
+from pybroker.server.dispatch import Dispatcher
+from pybroker.server.limits import ServerSettings
+from pybroker.server.listener import CannotListen, Server
+from pybroker.storage.context import StorageContext
+from pybroker.storage.errors import LogDirUnusable
+from pybroker.storage.log_config import LogConfig
+from pybroker.storage.log_manager import LoadProgress, LogManager
+
+logger = logging.getLogger(__name__)
+
+METADATA_DIRECTORY = "metadata"
+"""The embedded store's directory, under the first log directory."""
+
+FETCH_SESSION_EVICTION_MS = 120_000
+STOP_GRACE_S = 5.0
+_PROGRESS_INTERVAL_S = 5.0
+
+
+def serve(config: BrokerConfig) -> int:
+    """Run one broker until SIGTERM or SIGINT. Returns the exit code.
+
+    Raises:
+        StartupError: it cannot start; the message is one line for the user.
+    """
+    gauge = StallGauge()
+    failure: StartupError | None = None
+    try:
+        trio.run(_serve_until_signalled, config, instruments=[gauge])
+    except* StartupError as group:
+        failure = StartupError(_first_message(group))
+    if failure is not None:
+        raise failure
+    logger.info("stopped; the longest stretch on the loop was %.1f ms", gauge.worst_s * 1000)
+    return 0
+
+
+async def _serve_until_signalled(config: BrokerConfig) -> None:
+    broker = Broker(config)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            await _start(nursery, broker)
+            async for number in signals:
+                logger.info("stopping: %s", signal.Signals(number).name)
+                break
+            await broker.stop()
+            nursery.cancel_scope.cancel()
+
+
+async def _start(nursery: trio.Nursery, broker: "Broker") -> None:
+    started = time.perf_counter()
+    await nursery.start(broker.run)
+    gc.collect()
+    gc.freeze()
+    addresses = ", ".join(str(endpoint) for endpoint in broker.endpoints)
+    logger.info(
+        "pybroker %s: broker %d of cluster %s serves %s (ready after %.0f ms)",
+        __version__,
+        broker.broker_id,
+        broker.image.cluster_id,
+        addresses,
+        (time.perf_counter() - started) * 1000,
+    )
+
+
+class Broker:
+    """One broker, from its configuration to its end.
+
+    :meth:`run` is its task. :meth:`stop` ends it in good order; cancelling ``run`` instead is a power cut:
+    nothing is flushed, no mark is left, and its registration stands until its session expires.
+
+    Args:
+        config: what it was told.
+        clock: broker time; the wall clock by default.
+        store: an embedded store shared with other brokers of this process; by default it has its own.
+    """
+
+    def __init__(
+        self, config: BrokerConfig, *, clock: Clock | None = None, store: EmbeddedStore | None = None
+    ) -> None:
+        self.config = config
+        self.clock = clock or Clock()
+        self.timers = TimerQueue()
+        self.metrics = ServerMetrics()
+        self.publisher = Publisher()
+        self.broker_id: BrokerId = config.broker_id
+        self.broker_epoch: BrokerEpoch = -1
+        self._shared_store = store
+        self._storage = StorageContext(
+            now_ms=self.clock.now_ms, producer_id_expiration_ms=config.producer_id_expiration_ms
+        )
+        self._logs = LogManager(config.log_dirs, self._storage, config_of=self._log_config_of)
+        self._checkpointed_high_watermarks: dict[TopicPartition, int] = {}
+        self._server: Server | None = None
+        self._stopping = trio.Event()
+        self._stopped = trio.Event()
+
+    @property
+    def image(self) -> ClusterImage:
+        """The cluster as this broker knows it now."""
+        return self.publisher.current
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where it listens, with the ports that were bound."""
+        return self._server.endpoints if self._server is not None else ()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Starts, reports started when clients are served, and serves until :meth:`stop`.
+
+        Raises:
+            StartupError: a port, a directory or the metadata cannot be used.
+        """
+        failure: StartupError | None = None
+        try:
+            self._logs.lock()
+            try:
+                await self._run_with_logs(task_status)
+            finally:
+                self._logs.release()
+        except* _CANNOT_START as group:
+            failure = StartupError(_first_message(group))
+        finally:
+            self._stopped.set()
+        if failure is not None:
+            raise failure
+
+    async def stop(self) -> None:
+        """Lets requests in flight finish, closes the logs and marks the stop as clean."""
+        self._stopping.set()
+        await self._stopped.wait()
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    async def _run_with_logs(self, task_status: trio.TaskStatus[None]) -> None:
+        store = self._shared_store or self._open_store()
+        session = store.session(self.config.zookeeper_session_timeout_ms)
+        try:
+            async with trio.open_nursery() as nursery:
+                if self._shared_store is None:
+                    nursery.start_soon(run_timers, self.clock, self.timers)
+                    nursery.start_soon(store.run)
+                services = await self._prepare(session)
+                await self._go_online(nursery, session, services)
+                task_status.started()
+                await self._stopping.wait()
+                await self._go_offline()
+                nursery.cancel_scope.cancel()
+            await session.close()
+        finally:
+            session.abandon()
+            if self._shared_store is None:
+                await store.close()
+
+    def _open_store(self) -> EmbeddedStore:
+        first_dir = self._logs.online_dirs()[0]
+        try:
+            return EmbeddedStore.open(
+                Path(first_dir) / METADATA_DIRECTORY, now_ms=self.clock.now_ms, timers=self.timers
+            )
+        except OSError as error:
+            raise StartupError(f"the metadata in {first_dir} cannot be opened: {error}") from error
+
+    async def _prepare(self, session: Store) -> Services:
+        """Everything that needs neither a port nor the controller."""
+        await registration.ensure_paths(session)
+        cluster_id = await registration.cluster_id(session)
+        self.publisher.apply_cluster_id(cluster_id)
+        self.broker_id = self._choose_broker_id()
+        self._logs.claim(self.broker_id, cluster_id)
+        configs = ConfigChanges(session, self.publisher, self.clock.now_ms)
+        await configs.start()
+        await self._load_logs()
+        self._checkpointed_high_watermarks = self._logs.read_high_watermarks()
+        return self._build_services(session, configs)
+
+    def _choose_broker_id(self) -> BrokerId:
+        """``broker.id``, else the id that the log directories have; a broker that never had one is 0."""
+        if self.config.broker_id >= 0:
+            return self.config.broker_id
+        owner = self._logs.owner().broker_id
+        return 0 if owner is None else owner
+
+    async def _load_logs(self) -> None:
+        reported = time.perf_counter()
+
+        def report(progress: LoadProgress) -> None:
+            nonlocal reported
+            if time.perf_counter() - reported < _PROGRESS_INTERVAL_S:
+                return
+            reported = time.perf_counter()
+            logger.info(
+                "%s %s: %d of %d partitions",
+                "recovering" if progress.recovering else "loading",
+                progress.log_dir,
+                progress.partitions_done,
+                progress.partitions_total,
+            )
+
+        for _ in self._logs.load_steps(report):
+            await trio.lowlevel.checkpoint()
+
+    def _build_services(self, session: Store, configs: ConfigChanges) -> Services:
+        config = self.config
+        replicas = Replicas(
+            self.broker_id,
+            self._open_partition,
+            lambda partition: self._logs.delete_async(partition.tp),
+            lambda: self.broker_epoch,
+            self._on_leadership,
+        )
+        controller = Controller(
+            ControllerConfig(
+                broker_id=self.broker_id,
+                inter_broker_listener=config.listeners.inter_broker,
+                delete_topic_enable=config.delete_topic_enable,
+                unclean_leader_election_enable=lambda: self.config.unclean_leader_election_enable,
+                auto_leader_rebalance_enable=config.auto_leader_rebalance_enable,
+                leader_imbalance_check_interval_seconds=config.leader_imbalance_check_interval_seconds,
+                leader_imbalance_per_broker_percentage=config.leader_imbalance_per_broker_percentage,
+            ),
+            session,
+            self._connect,
+            now_ms=self.clock.now_ms,
+            timers=self.timers,
+            reregister=lambda: self._register(session),
+        )
+        topics = TopicsAdmin(
+            session,
+            self.publisher,
+            num_partitions=lambda: self.config.num_partitions,
+            replication_factor=lambda: self.config.default_replication_factor,
+            validate_config=lambda _topic, values: _validate(values, self.config),
+        )
+        return Services(
+            config=config,
+            now_ms=self.clock.now_ms,
+            publisher=self.publisher,
+            configs=configs,
+            replicas=replicas,
+            controller=controller,
+            topics=topics,
+            auto_creation=AutoTopicCreation(config, topics),
+            fetch_sessions=FetchSessionCache(
+                config.max_incremental_fetch_session_cache_slots, FETCH_SESSION_EVICTION_MS, random.randint
+            ),
+            producer_ids=ProducerIds(
+                lambda: controller.submit(lambda term: allocate_block(term.store, self.broker_id))
+            ),
+        )
+
+    async def _go_online(self, nursery: trio.Nursery, session: Store, services: Services) -> None:
+        """Binds, registers, elects, and serves as soon as the controller has told us of ourselves."""
+        routes = build_registry(services)
+        self._routes = {route.key: route for route in routes}
+        self._replicas = services.replicas
+        self.publisher.on_config_change(self._on_config_change)
+        dispatcher = Dispatcher(routes, lambda: self.publisher.current, self.metrics)
+        server = Server(self.config.listeners.bound, dispatcher, _server_settings(self.config), self.metrics)
+        server.open()
+        self._server = server
+        try:
+            await self._register(session)
+            nursery.start_soon(services.configs.run)
+            await nursery.start(services.controller.run)
+            await self._until_known()
+        except BaseException:
+            server.close()
+            raise
+        maintenance = Maintenance(
+            self.config, self.clock, self.timers, self._storage, self._logs, services.replicas
+        )
+        self._maintenance = maintenance
+        nursery.start_soon(maintenance.run)
+        await nursery.start(server.run)
+
+    async def _register(self, session: Store) -> None:
+        assert self._server is not None
+        hostname = await trio.to_thread.run_sync(socket.getfqdn)
+        node = BrokerIdZNode(
+            self.broker_id,
+            self.config.listeners.resolve_advertised(self._server.ports, hostname),
+            rack=self.config.broker_rack,
+            timestamp_ms=self.clock.now_ms(),
+        )
+        self.broker_epoch = await registration.register(session, node)
+
+    async def _until_known(self) -> None:
+        """Waits until the image has this broker and a controller."""
+        known = trio.Event()
+
+        def look(_old: ClusterImage, new: ClusterImage) -> None:
+            if self.broker_id in new.brokers and new.controller_id >= 0:
+                known.set()
+
+        look(self.image, self.image)
+        forget = self.publisher.on_change(look)
+        await known.wait()
+        forget()
+
+    async def _go_offline(self) -> None:
+        assert self._server is not None
+        await self._server.stop(STOP_GRACE_S)
+        self._logs.checkpoint_high_watermarks(self._maintenance.high_watermarks())
+        await trio.to_thread.run_sync(lambda: self._logs.close(broker_epoch=self.broker_epoch))
+
+    # -- what the services ask for ---------------------------------------------------------------------
+
+    def _connect(self, broker: BrokerIdZNode) -> "LocalChannel":
+        return LocalChannel(self._routes, lambda: self.publisher.current, broker.broker_id)
+
+    def _topic_config(self, topic: str) -> TopicConfig:
+        overrides = self.image.config(ConfigType.TOPIC, topic)
+        try:
+            return TopicConfig.from_overrides(self.config, overrides)
+        except InvalidConfig as error:
+            logger.error("the configuration of topic %s is ignored: %s", topic, error)
+            return TopicConfig.from_overrides(self.config, {})
+
+    def _log_config_of(self, topic: str) -> LogConfig:
+        return log_config(self._topic_config(topic))
+
+    def _open_partition(self, tp: TopicPartition, topic_id: TopicId) -> Partition:
+        settings = partition_settings(tp, self._topic_config(tp.topic), self.config)
+        log = self._logs.create(tp, topic_id if topic_id != ZERO_TOPIC_ID else None, settings.log)
+        checkpointed = self._checkpointed_high_watermarks.pop(tp, 0)
+        return Partition(tp, self.broker_id, log, settings, checkpointed)
+
+    def _on_leadership(self, change: LeadershipChange) -> None:
+        logger.debug("%s: %s", change.partition.tp, "leading" if change.is_leader else "no longer leading")
+
+    def _on_config_change(self, config_type: ConfigType, entity: str, _values: Mapping[str, str]) -> None:
+        if config_type is not ConfigType.TOPIC:
+            return
+        topic = self._topic_config(entity)
+        for partition in self._replicas:
+            if partition.tp.topic == entity:
+                partition.update_settings(partition_settings(partition.tp, topic, self.config))
+
+
+class LocalChannel:
+    """The controller's way to its own broker: the handlers that answer on the wire, called in process."""
+
+    _ROUTE = {LeaderAndIsrRequest: (4, 7), StopReplicaRequest: (5, 4), UpdateMetadataRequest: (6, 8)}
+    """API key and version of each order."""
+
+    def __init__(
+        self, routes: Mapping[int, Route], image: Callable[[], ClusterImage], broker_id: BrokerId
+    ) -> None:
+        self._routes = routes
+        self._image = image
+        self._connection = ConnectionState(connection_id=f"controller-{broker_id}", listener="")
+
+    async def send(self, request: ControlRequest) -> ControlResponse:
+        key, version = self._ROUTE[type(request)]
+        context = RequestContext(key, version, 0, None, self._connection, self._image())
+        response: ControlResponse = await self._routes[key].handler(context, request)
+        return response
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+_CANNOT_START = (LogDirUnusable, CannotListen, StoreError, StartupError)
+
+
+def _first_message(group: BaseExceptionGroup[Exception]) -> str:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first)
+
+
+def _validate(values: Mapping[str, str], config: BrokerConfig) -> None:
+    validate_topic_configs(values, config)
+
+
+def _server_settings(config: BrokerConfig) -> ServerSettings:
+    """The part of the configuration that the wire obeys; the names are the same."""
+    names = {field.name for field in fields(ServerSettings)} - {"inter_broker_listener"}
+    values = {name: getattr(config, name) for name in names}
+    return ServerSettings(**values, inter_broker_listener=config.listeners.inter_broker)

@@ -1,0 +1,248 @@
+"""Fetch (key 1), versions 0 to 18.
+
+- Reads from the batch that holds the asked offset, for consumers up to the high watermark, or to the last
+  stable offset with ``read_committed``, together with the transactions aborted in that range.
+- Long poll: while fewer than ``min_bytes`` are there and nothing failed, the request sleeps on its partitions
+  up to ``max_wait_ms``.
+- Byte limits: a partition gives at most ``partition_max_bytes``, a reply ``max_bytes`` (and the broker's
+  ``fetch.max.bytes``). The first batch of the first partition with data is given whole in any case (KIP-74).
+- Incremental sessions (KIP-227) live in :mod:`pybroker.coordination.fetch_sessions`.
+
+Versions: up to 2 have no reply limit and cut strictly; 4 read_committed; 7 sessions; 9 fencing by epoch
+(KIP-320); 10 zstd; 13 topic ids (KIP-516); 16 the current leader in refusals (KIP-951).
+
+Left out: tiered storage.
+"""
+
+from collections.abc import Callable, Iterable
+
+import trio
+from attrs import Factory, define, frozen
+
+from pybroker.coordination.fetch_sessions import (
+    FetchContext,
+    FetchRequestView,
+    FetchSessionCache,
+    FetchTarget,
+    PartitionKey,
+    PartitionReply,
+    open_context,
+)
+from pybroker.handlers.context import RequestContext
+from pybroker.handlers.leader_hints import current_leader
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import BrokerId, TopicPartition
+from pybroker.protocol.messages import FetchRequest, FetchResponse
+from pybroker.replication.partition import FetchedData, Isolation
+from pybroker.replication.replicas import Replicas
+from pybroker.replication.waiters import waiting_on
+from pybroker.storage.handles import FileSlice
+
+FIRST_VERSION_WITH_REPLY_LIMIT = 3
+FIRST_VERSION_WITH_TOPIC_IDS = 13
+FIRST_VERSION_WITH_LEADER_HINTS = 16
+INVALID_HIGH_WATERMARK = -1
+_LEADER_MOVED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
+
+
+@define
+class _Harvest:
+    """What one pass over the targets brought."""
+
+    replies: list[PartitionReply] = Factory(list)
+    slices: list[FileSlice] = Factory(list)
+    size: int = 0
+    is_urgent: bool = False
+    """Something that the client must hear of now, such as an error."""
+
+    def release(self) -> None:
+        for part in self.slices:
+            part.release()
+
+
+@frozen
+class FetchHandler:
+    replicas: Replicas
+    sessions: FetchSessionCache
+    max_bytes: int
+    now_ms: Callable[[], int]
+
+    async def __call__(self, ctx: RequestContext, request: FetchRequest) -> FetchResponse:
+        view = _view(ctx, request)
+        context = open_context(self.sessions, view, ctx.image.topic_names_by_id.get, self.now_ms())
+        harvest = await self._harvest(ctx, request, context)
+        outcome = context.finish(harvest.replies, self.now_ms())
+        if outcome.error is not ErrorCode.NONE:
+            harvest.release()
+        return FetchResponse(
+            error_code=outcome.error,
+            session_id=outcome.session_id,
+            responses=_by_topic(outcome.replies),
+            node_endpoints=_node_endpoints(ctx, outcome.replies),
+        )
+
+    async def _harvest(self, ctx: RequestContext, request: FetchRequest, context: FetchContext) -> _Harvest:
+        targets = list(context.targets())
+        harvest = self._read(ctx, request, targets)
+        if not targets or _is_enough(harvest, request):
+            return harvest
+        hosted = (
+            self.replicas.find(TopicPartition(target.topic or "", target.partition)) for target in targets
+        )
+        with (
+            waiting_on(partition.waiters for partition in hosted if partition is not None) as waiter,
+            trio.move_on_after(request.max_wait_ms / 1000),
+        ):
+            while not _is_enough(harvest, request):
+                harvest.release()
+                harvest = _Harvest()
+                await waiter.sleep()
+                harvest = self._read(ctx, request, targets)
+            return harvest
+        return self._read(ctx, request, targets)
+
+    def _read(self, ctx: RequestContext, request: FetchRequest, targets: Iterable[FetchTarget]) -> _Harvest:
+        harvest = _Harvest()
+        room = min(request.max_bytes, self.max_bytes)
+        whole_batch = ctx.api_version >= FIRST_VERSION_WITH_REPLY_LIMIT
+        isolation = Isolation(request.isolation_level)
+        failed = []
+        for target in targets:
+            try:
+                fetched = self._read_partition(
+                    ctx, request, target, min(room, target.max_bytes), isolation, whole_batch
+                )
+            except ApiError as error:
+                failed.append(PartitionReply(target, _refusal(ctx, target, error)))
+                harvest.is_urgent = True
+                continue
+            if fetched.read.slice is not None:
+                whole_batch = False
+                harvest.slices.append(fetched.read.slice)
+                harvest.size += fetched.read.size_in_bytes
+                room = max(0, room - fetched.read.size_in_bytes)
+            harvest.replies.append(PartitionReply(target, _found(target, fetched)))
+        harvest.replies.extend(failed)
+        return harvest
+
+    def _read_partition(
+        self,
+        ctx: RequestContext,
+        request: FetchRequest,
+        target: FetchTarget,
+        max_bytes: int,
+        isolation: Isolation,
+        whole_batch: bool,
+    ) -> FetchedData:
+        if target.topic is None:
+            raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
+        tp = TopicPartition(target.topic, target.partition)
+        partition = self.replicas.leader(ctx.image, tp, target.current_leader_epoch)
+        if ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS and partition.topic_id != target.topic_id:
+            raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)
+        if _replica_id(request) >= 0:
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{tp} has no replica on that broker")
+        return partition.read(target.fetch_offset, max_bytes, isolation, min_one_batch=whole_batch)
+
+
+def _replica_id(request: FetchRequest) -> BrokerId:
+    """The follower that asks, -1 for a consumer. Version 15 moved it into a tagged struct."""
+    return max(request.replica_id, request.replica_state.replica_id)
+
+
+def _view(ctx: RequestContext, request: FetchRequest) -> FetchRequestView:
+    by_id = ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS
+    targets: list[FetchTarget] = []
+    for topic in request.topics:
+        name = ctx.image.topic_names_by_id.get(topic.topic_id) if by_id else topic.topic
+        targets.extend(
+            FetchTarget(
+                topic=name,
+                topic_id=topic.topic_id,
+                partition=asked.partition,
+                fetch_offset=asked.fetch_offset,
+                max_bytes=asked.partition_max_bytes,
+                current_leader_epoch=asked.current_leader_epoch,
+                last_fetched_epoch=asked.last_fetched_epoch,
+                log_start_offset=asked.log_start_offset,
+            )
+            for asked in topic.partitions
+        )
+    forgotten: list[PartitionKey] = [
+        (topic.topic_id if by_id else topic.topic, partition)
+        for topic in request.forgotten_topics_data
+        for partition in topic.partitions
+    ]
+    return FetchRequestView(
+        session_id=request.session_id,
+        session_epoch=request.session_epoch,
+        targets=list({target.key: target for target in targets}.values()),
+        forgotten=forgotten,
+        uses_topic_ids=by_id,
+        privileged=_replica_id(request) >= 0,
+    )
+
+
+def _is_enough(harvest: _Harvest, request: FetchRequest) -> bool:
+    return harvest.is_urgent or request.max_wait_ms <= 0 or harvest.size >= request.min_bytes
+
+
+def _found(target: FetchTarget, fetched: FetchedData) -> FetchResponse.PartitionData:
+    return FetchResponse.PartitionData(
+        partition_index=target.partition,
+        high_watermark=fetched.high_watermark,
+        last_stable_offset=fetched.last_stable_offset,
+        log_start_offset=fetched.log_start_offset,
+        aborted_transactions=None
+        if fetched.aborted is None
+        else [
+            FetchResponse.AbortedTransaction(producer_id=txn.producer_id, first_offset=txn.first_offset)
+            for txn in fetched.aborted
+        ],
+        records=b"" if fetched.read.slice is None else fetched.read.slice,
+    )
+
+
+def _refusal(ctx: RequestContext, target: FetchTarget, error: ApiError) -> FetchResponse.PartitionData:
+    data = FetchResponse.PartitionData(
+        partition_index=target.partition,
+        error_code=error.code,
+        high_watermark=INVALID_HIGH_WATERMARK,
+        records=b"",
+    )
+    if error.code in _LEADER_MOVED and ctx.api_version >= FIRST_VERSION_WITH_LEADER_HINTS and target.topic:
+        hint = current_leader(ctx.image, TopicPartition(target.topic, target.partition), ctx.listener)
+        data.current_leader = FetchResponse.LeaderIdAndEpoch(
+            leader_id=hint.leader_id, leader_epoch=hint.leader_epoch
+        )
+    return data
+
+
+def _by_topic(replies: list[PartitionReply]) -> list[FetchResponse.FetchableTopicResponse]:
+    topics: list[FetchResponse.FetchableTopicResponse] = []
+    last_key: tuple[str | None, bytes] | None = None
+    for reply in replies:
+        key = (reply.target.topic, reply.target.topic_id)
+        if key != last_key:
+            last_key = key
+            topics.append(
+                FetchResponse.FetchableTopicResponse(
+                    topic=reply.target.topic or "", topic_id=reply.target.topic_id, partitions=[]
+                )
+            )
+        topics[-1].partitions.append(reply.data)
+    return topics
+
+
+def _node_endpoints(ctx: RequestContext, replies: list[PartitionReply]) -> list[FetchResponse.NodeEndpoint]:
+    if ctx.api_version < FIRST_VERSION_WITH_LEADER_HINTS:
+        return []
+    nodes: dict[BrokerId, FetchResponse.NodeEndpoint] = {}
+    for reply in replies:
+        broker = ctx.image.brokers.get(reply.data.current_leader.leader_id)
+        endpoint = broker.endpoint(ctx.listener) if broker is not None else None
+        if broker is not None and endpoint is not None:
+            nodes[broker.broker_id] = FetchResponse.NodeEndpoint(
+                node_id=broker.broker_id, host=endpoint.host, port=endpoint.port, rack=broker.rack
+            )
+    return list(nodes.values())

@@ -1,0 +1,111 @@
+"""The regular work on the logs: flushing, checkpoints, retention, and removing what was deleted.
+
+Each job is a loop of its own on broker time, so that a frozen clock stops it and an advanced one sets it off.
+Blocking calls (fsync, unlink) run in threads; everything else is short.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+from attrs import frozen
+
+from pybroker.config.broker import BrokerConfig
+from pybroker.instruments.clock import Clock, TimerQueue
+from pybroker.model.ids import Offset, TopicPartition
+from pybroker.replication.replicas import Replicas
+from pybroker.storage.context import StorageContext
+from pybroker.storage.errors import StorageError
+from pybroker.storage.log import Log
+from pybroker.storage.log_manager import LogManager
+
+logger = logging.getLogger(__name__)
+
+TRASH_INTERVAL_MS = 1000
+PRODUCER_EXPIRY_INTERVAL_MS = 600_000
+
+
+@frozen
+class Maintenance:
+    """The jobs of one broker; :meth:`run` never returns."""
+
+    config: BrokerConfig
+    clock: Clock
+    timers: TimerQueue
+    storage: StorageContext
+    logs: LogManager
+    replicas: Replicas
+
+    async def run(self) -> None:
+        config = self.config
+        jobs: tuple[tuple[str, int, Callable[[], Awaitable[None]]], ...] = (
+            ("flush", config.log_flush_scheduler_interval_ms, self.flush),
+            ("retention", config.log_retention_check_interval_ms, self.apply_retention),
+            ("checkpoint", config.log_flush_offset_checkpoint_interval_ms, self.checkpoint),
+            (
+                "high watermark checkpoint",
+                config.replica_high_watermark_checkpoint_interval_ms,
+                self.checkpoint_high_watermarks,
+            ),
+            ("trash", TRASH_INTERVAL_MS, self.empty_trash),
+            ("producer expiry", PRODUCER_EXPIRY_INTERVAL_MS, self.expire_producers),
+        )
+        async with trio.open_nursery() as nursery:
+            for kind, interval_ms, job in jobs:
+                nursery.start_soon(self._repeat, kind, interval_ms, job)
+
+    async def _repeat(self, kind: str, interval_ms: int, job: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            due = trio.Event()
+            self.timers.schedule(kind, self.clock.now_ms() + interval_ms, due.set)
+            await due.wait()
+            try:
+                await job()
+            except StorageError as error:
+                logger.error("%s: %s", kind, error)
+
+    async def flush(self) -> None:
+        """Make durable what was sealed, and logs whose ``flush.ms`` is over."""
+        for log in self.logs.logs_to_flush(self.clock.now_ms()):
+            await self._flush(log)
+
+    async def _flush(self, log: Log) -> None:
+        job = log.prepare_flush()
+        if job is None:
+            return
+        try:
+            await trio.to_thread.run_sync(job.run)
+        except OSError as error:
+            self.storage.on_failure(log.log_dir, error)
+        else:
+            log.flush_done(job)
+
+    async def apply_retention(self) -> None:
+        """Delete old segments by time, size and log start offset; never beyond the high watermark."""
+        for partition in list(self.replicas):
+            deleted, reason = partition.log.apply_retention(partition.high_watermark)
+            if deleted:
+                logger.info("%s: deleted %d segments: %s", partition.tp, deleted, reason)
+            await trio.lowlevel.checkpoint()
+
+    async def checkpoint(self) -> None:
+        """Write recovery points and log start offsets."""
+        self.logs.checkpoint()
+
+    async def checkpoint_high_watermarks(self) -> None:
+        """Write the high watermarks."""
+        self.logs.checkpoint_high_watermarks(self.high_watermarks())
+
+    def high_watermarks(self) -> dict[TopicPartition, Offset]:
+        return {partition.tp: partition.high_watermark for partition in self.replicas}
+
+    async def empty_trash(self) -> None:
+        """Remove deleted segments and partitions whose delay is over."""
+        for path in self.storage.trash.take_due(self.clock.now_ms()):
+            await trio.to_thread.run_sync(self.logs.remove_path, path)
+
+    async def expire_producers(self) -> None:
+        """Forget idempotent producers that have been silent for ``producer.id.expiration.ms``."""
+        for partition in list(self.replicas):
+            partition.log.remove_expired_producers()
+            await trio.lowlevel.checkpoint()

@@ -1,0 +1,219 @@
+"""All partitions that this broker hosts, and the controller's orders that make, move and drop them.
+
+Replicas are created, led and dropped only by LeaderAndIsr and StopReplica, also on a single node. The rules
+for accepting such an order are ``kafka.server.ReplicaManager``'s of Kafka 3.9.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+
+from attrs import frozen
+
+from pybroker.metadata.image import ClusterImage
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import (
+    NO_LEADER_EPOCH,
+    ZERO_TOPIC_ID,
+    BrokerEpoch,
+    BrokerId,
+    ControllerEpoch,
+    LeaderEpoch,
+    TopicId,
+    TopicPartition,
+)
+from pybroker.protocol.messages import (
+    LeaderAndIsrRequest,
+    LeaderAndIsrResponse,
+    StopReplicaRequest,
+    StopReplicaResponse,
+)
+from pybroker.replication.partition import Partition, PartitionState
+from pybroker.replication.storage_errors import api_error
+from pybroker.storage.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+ANY_BROKER_EPOCH: BrokerEpoch = -1
+TOPIC_IS_BEING_DELETED: LeaderEpoch = -2
+
+
+@frozen
+class LeadershipChange:
+    """A partition began or ceased to be led here."""
+
+    partition: Partition
+    is_leader: bool
+
+
+class Replicas:
+    """The partitions hosted by ``broker_id``. One writer: the handlers of the controller's orders.
+
+    Args:
+        open_partition: makes the Partition, with its log on disk, for a replica that is new here.
+        drop_partition: moves the log of a deleted replica away; its files go later.
+        broker_epoch: this broker's current epoch, to refuse orders meant for an earlier registration.
+        on_leadership: called for every partition that changes hands, after the change.
+    """
+
+    def __init__(
+        self,
+        broker_id: BrokerId,
+        open_partition: Callable[[TopicPartition, TopicId], Partition],
+        drop_partition: Callable[[Partition], object],
+        broker_epoch: Callable[[], BrokerEpoch],
+        on_leadership: Callable[[LeadershipChange], None],
+    ) -> None:
+        self._broker_id = broker_id
+        self._open_partition = open_partition
+        self._drop_partition = drop_partition
+        self._broker_epoch = broker_epoch
+        self._on_leadership = on_leadership
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._controller_epoch: ControllerEpoch = 0
+
+    # -- looking up ----------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Partition]:
+        return iter(self._partitions.values())
+
+    def __len__(self) -> int:
+        return len(self._partitions)
+
+    def find(self, tp: TopicPartition) -> Partition | None:
+        return self._partitions.get(tp)
+
+    def hosted(
+        self, image: ClusterImage, tp: TopicPartition, epoch: LeaderEpoch = NO_LEADER_EPOCH
+    ) -> Partition:
+        """The partition, led here or not.
+
+        Raises:
+            ApiError: UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER when it lives elsewhere, or the
+                fencing of ``epoch``.
+        """
+        partition = self._partitions.get(tp)
+        if partition is None:
+            if image.partition(tp) is None:
+                raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        partition.check_epoch(epoch)
+        return partition
+
+    def leader(
+        self, image: ClusterImage, tp: TopicPartition, epoch: LeaderEpoch = NO_LEADER_EPOCH
+    ) -> Partition:
+        """The partition, if it is led here; otherwise raises as :meth:`hosted` does."""
+        partition = self.hosted(image, tp, epoch)
+        if not partition.is_leader:
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        return partition
+
+    # -- orders of the controller --------------------------------------------------------------------
+
+    def apply_leader_and_isr(self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse:
+        """Become leader or follower of the partitions named, each by its own leader epoch."""
+        refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
+        if refused is not ErrorCode.NONE:
+            return LeaderAndIsrResponse(error_code=refused)
+        response = LeaderAndIsrResponse(topics=[])
+        for topic in request.topic_states:
+            errors = []
+            for state in topic.partition_states:
+                tp = TopicPartition(topic.topic_name, state.partition_index)
+                code = self._apply(tp, topic.topic_id, state)
+                errors.append(
+                    LeaderAndIsrResponse.LeaderAndIsrPartitionError(
+                        topic_name=tp.topic, partition_index=tp.partition, error_code=code
+                    )
+                )
+            response.topics.append(
+                LeaderAndIsrResponse.LeaderAndIsrTopicError(topic_id=topic.topic_id, partition_errors=errors)
+            )
+        return response
+
+    def refuse_order(self, broker_epoch: BrokerEpoch, controller_epoch: ControllerEpoch) -> ErrorCode:
+        """Why an order must not be followed: meant for an earlier registration of this broker, or from a
+        controller that a newer one has replaced. NONE accepts it, and remembers the controller's epoch."""
+        if broker_epoch != ANY_BROKER_EPOCH and broker_epoch < self._broker_epoch():
+            return ErrorCode.STALE_BROKER_EPOCH
+        if controller_epoch < self._controller_epoch:
+            return ErrorCode.STALE_CONTROLLER_EPOCH
+        self._controller_epoch = controller_epoch
+        return ErrorCode.NONE
+
+    def _apply(
+        self, tp: TopicPartition, topic_id: TopicId, state: LeaderAndIsrRequest.LeaderAndIsrPartitionState
+    ) -> ErrorCode:
+        partition = self._partitions.get(tp)
+        if partition is not None:
+            known_id = partition.topic_id
+            if known_id is not None and topic_id not in (ZERO_TOPIC_ID, known_id):
+                return ErrorCode.INCONSISTENT_TOPIC_ID
+            if state.leader_epoch <= partition.leader_epoch:
+                return ErrorCode.STALE_CONTROLLER_EPOCH
+        if self._broker_id not in state.replicas:
+            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        try:
+            if partition is None:
+                partition = self._partitions[tp] = self._open_partition(tp, topic_id)
+            self._change_role(partition, _partition_state(state))
+        except StorageError as error:
+            logger.error("%s cannot be served: %s", tp, error)
+            return api_error(error).code
+        return ErrorCode.NONE
+
+    def _change_role(self, partition: Partition, state: PartitionState) -> None:
+        is_leader = state.leader == self._broker_id
+        if is_leader:
+            partition.make_leader(state)
+        else:
+            partition.make_follower(state)
+        self._on_leadership(LeadershipChange(partition, is_leader))
+
+    def stop_replica(self, request: StopReplicaRequest) -> StopReplicaResponse:
+        """Stop serving the partitions named, and drop the log of those that are deleted."""
+        refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
+        if refused is not ErrorCode.NONE:
+            return StopReplicaResponse(error_code=refused)
+        return StopReplicaResponse(
+            partition_errors=[
+                StopReplicaResponse.StopReplicaPartitionError(
+                    topic_name=topic.topic_name,
+                    partition_index=state.partition_index,
+                    error_code=self._stop(TopicPartition(topic.topic_name, state.partition_index), state),
+                )
+                for topic in request.topic_states
+                for state in topic.partition_states
+            ]
+        )
+
+    def _stop(self, tp: TopicPartition, state: StopReplicaRequest.StopReplicaPartitionState) -> ErrorCode:
+        partition = self._partitions.get(tp)
+        if partition is None:
+            return ErrorCode.NONE
+        epoch = state.leader_epoch
+        if epoch not in (NO_LEADER_EPOCH, TOPIC_IS_BEING_DELETED) and epoch < partition.leader_epoch:
+            return ErrorCode.FENCED_LEADER_EPOCH
+        if partition.is_leader:
+            partition.make_follower(PartitionState(leader_epoch=partition.leader_epoch))
+            self._on_leadership(LeadershipChange(partition, is_leader=False))
+        if not state.delete_partition:
+            return ErrorCode.NONE
+        del self._partitions[tp]
+        try:
+            self._drop_partition(partition)
+        except StorageError as error:
+            logger.error("%s cannot be deleted: %s", tp, error)
+            return api_error(error).code
+        return ErrorCode.NONE
+
+
+def _partition_state(state: LeaderAndIsrRequest.LeaderAndIsrPartitionState) -> PartitionState:
+    return PartitionState(
+        leader=state.leader,
+        leader_epoch=state.leader_epoch,
+        controller_epoch=state.controller_epoch,
+        partition_epoch=state.partition_epoch,
+        isr=tuple(state.isr),
+        replicas=tuple(state.replicas),
+    )
