@@ -22,7 +22,7 @@ class UpdateMode(Enum):
     CLUSTER_WIDE = "cluster-wide"
 
 
-@frozen
+@frozen(repr=False)
 class ConfigKey:
     """One row of the table.
 
@@ -61,7 +61,7 @@ class ConfigKey:
         return kind if self.validator is None else f"{kind} {self.validator.describe()}"
 
 
-@frozen
+@frozen(repr=False)
 class TopicKey(ConfigKey):
     """A topic's key. ``synonyms`` are the broker keys its default is taken from, the first one set wins; a
     name that ends in ``.hours`` or ``.minutes`` counts in that unit while the topic's key counts

@@ -50,7 +50,7 @@ class ConfigurationError(Exception):
     """The configuration cannot be used. The message is one line for the person who wrote it."""
 
 
-@frozen
+@frozen(repr=False)
 class Setting:
     """One key as somebody gave it, and where: a file's name, ``--override`` or a variable's name."""
 
@@ -59,7 +59,7 @@ class Setting:
     origin: str
 
 
-@frozen
+@frozen(repr=False)
 class Loaded:
     """A usable configuration and what its writer should know: lines for the log, worst first."""
 

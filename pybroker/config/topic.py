@@ -20,7 +20,7 @@ _FROM_RETENTION = -2
 """``local.retention.*``: the same as ``retention.*``."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, repr=False)
 class TopicConfig:
     """What one topic's logs obey. The attributes are the topic keys of Kafka with dots as underscores.
 
