@@ -62,18 +62,18 @@ class RecordBatchBuilder:
         self.leader_epoch = leader_epoch
         self.delete_horizon_ms = delete_horizon_ms
         self.max_timestamp = NO_TIMESTAMP
-        self.records_size_bytes = 0
         self._base_timestamp = delete_horizon_ms
         self._last_offset_delta = -1
-        self._records: list[bytes] = []
+        self._body = bytearray()
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._records)
+        return self._count
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the batch so far, before compression."""
-        return BATCH_HEADER_BYTES + self.records_size_bytes
+        return BATCH_HEADER_BYTES + len(self._body)
 
     @property
     def next_offset(self) -> Offset:
@@ -101,9 +101,8 @@ class RecordBatchBuilder:
             raise ValueError(f"timestamp {timestamp} is negative")
         if self._base_timestamp is None:
             self._base_timestamp = timestamp
-        encoded = encode_record(timestamp - self._base_timestamp, offset_delta, key, value, headers)
-        self._records.append(encoded)
-        self.records_size_bytes += len(encoded)
+        self._body += encode_record(timestamp - self._base_timestamp, offset_delta, key, value, headers)
+        self._count += 1
         self._last_offset_delta = offset_delta
         self.max_timestamp = max(self.max_timestamp, timestamp)
         return self.base_offset + offset_delta
@@ -118,16 +117,15 @@ class RecordBatchBuilder:
         """
         self._check_producer()
         if last_offset_delta is None:
-            if not self._records:
+            if not self._count:
                 raise ValueError("a batch needs a record")
             last_offset_delta = self._last_offset_delta
         if max_timestamp is None:
             by_broker = self.timestamp_type is TimestampType.LOG_APPEND_TIME
             max_timestamp = self.log_append_time_ms if by_broker else self.max_timestamp
-        body = b"".join(self._records)
-        codec = self.compression if body else CompressionType.NONE
+        codec = self.compression if self._body else CompressionType.NONE
         return assemble_batch(
-            compress(codec, body, level=self.level) if codec else body,
+            compress(codec, self._body, level=self.level) if codec else self._body,
             base_offset=self.base_offset,
             leader_epoch=self.leader_epoch,
             attributes=self._attributes(codec),
@@ -137,7 +135,7 @@ class RecordBatchBuilder:
             producer_id=self.producer_id,
             producer_epoch=self.producer_epoch,
             base_sequence=self.base_sequence,
-            record_count=len(self._records),
+            record_count=self._count,
         )
 
     def _check_producer(self) -> None:

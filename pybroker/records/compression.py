@@ -16,7 +16,7 @@ from pybroker.records.header import Buffer, CompressionType
 PIECE_BYTES = 256 * 1024
 """At most this much comes out at a time, except a snappy block, which is at most 24 times its input."""
 
-DEFAULT_CEILING_BYTES = 256 * 1024 * 1024
+DEFAULT_CEILING_BYTES = 128 * 1024 * 1024
 
 _INPUT_BYTES = 64 * 1024
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"

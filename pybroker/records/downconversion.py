@@ -12,13 +12,12 @@ from pybroker.records.header import (
     NO_TIMESTAMP,
     BatchHeader,
     CompressionType,
-    Record,
     TimestampType,
     next_batch_size,
     read_batch_header,
 )
 from pybroker.records.layout import BATCH_HEADER_BYTES, LOG_OVERHEAD, MAGIC_POSITION, struct_of
-from pybroker.records.legacy import Message, build_message_set, read_inner_messages, read_message
+from pybroker.records.legacy import Message, build_message_set, read_message, records_of
 
 OVERFLOW_MESSAGE = struct_of(LOG_OVERHEAD).pack(-1, BATCH_HEADER_BYTES)
 """The start of a message that never ends: tells a consumer that there are records it cannot be shown."""
@@ -77,7 +76,7 @@ def _convert_batch(batch: memoryview, to_magic: int, first_offset: Offset, ceili
     if magic == 1:
         source = read_message(batch, 0, len(batch))
         latest = source.timestamp
-        records = _records_of(source, ceiling_bytes)
+        records = records_of(source, ceiling_bytes=ceiling_bytes)
     else:
         source = read_batch_header(batch)
         latest = source.max_timestamp
@@ -88,10 +87,10 @@ def _convert_batch(batch: memoryview, to_magic: int, first_offset: Offset, ceili
                 ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
                 "zstd batches cannot be converted down",
             )
-        records = list(iter_records(batch, source, ceiling_bytes=ceiling_bytes))
+        records = iter_records(batch, source, ceiling_bytes=ceiling_bytes)
     codec = CompressionType(source.compression_id)
     if not codec:
-        records = [record for record in records if record.offset >= first_offset]
+        records = (record for record in records if record.offset >= first_offset)
     by_broker = source.timestamp_type is TimestampType.LOG_APPEND_TIME
     return build_message_set(
         records,
@@ -99,10 +98,5 @@ def _convert_batch(batch: memoryview, to_magic: int, first_offset: Offset, ceili
         compression=codec,
         timestamp_type=TimestampType.LOG_APPEND_TIME if by_broker else TimestampType.CREATE_TIME,
         log_append_time_ms=latest if by_broker else NO_TIMESTAMP,
+        ceiling_bytes=ceiling_bytes,
     )
-
-
-def _records_of(message: Message, ceiling_bytes: int) -> list[Record]:
-    compressed = message.compression_id != CompressionType.NONE
-    messages = read_inner_messages(message, ceiling_bytes=ceiling_bytes) if compressed else [message]
-    return [Record(inner.offset, inner.timestamp, inner.key, inner.value) for inner in messages]

@@ -6,9 +6,11 @@ offset of the last one. Source: Kafka's ``LegacyRecord`` and ``AbstractLegacyRec
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from struct import Struct, error
 from typing import NamedTuple
+
+from attrs import frozen
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import Offset
@@ -32,6 +34,7 @@ from pybroker.records.layout import (
     MAGIC_POSITION,
     MESSAGE_HEADER_V0,
     MESSAGE_HEADER_V1,
+    offset_of,
     struct_of,
 )
 
@@ -41,6 +44,7 @@ _CHECKED = (
     struct_of(MESSAGE_HEADER_V0, first="magic"),
     struct_of(MESSAGE_HEADER_V1, first="magic"),
 )
+_ATTRIBUTES_POSITION = offset_of(MESSAGE_HEADER_V0, "attributes")
 _OVERHEAD = struct_of(LOG_OVERHEAD)
 _SIZE: Struct = struct_of(LOG_OVERHEAD, first="size")
 
@@ -90,6 +94,11 @@ def message_crc_is_valid(message: Buffer) -> bool:
     return bool(zlib.crc32(view[MAGIC_POSITION:]) == _UNCHECKED.unpack_from(view)[2])
 
 
+def message_codec(message: Buffer) -> int:
+    """The raw codec number of one whole message, 0 to 7; nothing else is read."""
+    return message[_ATTRIBUTES_POSITION] & COMPRESSION_MASK
+
+
 def read_message(buffer: Buffer, position: int, size: int) -> Message:
     """Read the message of ``size`` bytes (:func:`next_batch_size`) at a position.
 
@@ -125,10 +134,33 @@ def _broken() -> InvalidRecords:
     return InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, "the sizes in a message do not fit it")
 
 
-def read_inner_messages(wrapper: Message, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> list[Message]:
-    """The messages inside a wrapper, with absolute offsets and final timestamps. CRCs are not checked.
+@frozen
+class InnerMessages:
+    """The messages inside a wrapper; each iteration reads them anew, one at a time."""
 
-    A last message that is cut is dropped, as Kafka does.
+    _wrapper: Message
+    _data: bytes
+    _base_offset: Offset
+
+    def __iter__(self) -> Iterator[Message]:
+        """With absolute offsets and final timestamps; CRCs are not checked.
+
+        Raises:
+            InvalidRecords: a message is compressed (``INVALID_RECORD``), or as :func:`read_message` raises.
+        """
+        by_broker = self._wrapper.timestamp_type is TimestampType.LOG_APPEND_TIME
+        base = self._base_offset
+        for position, size in _iter_inner(self._data):
+            message = read_message(self._data, position, size)
+            if message.compression_id:
+                raise _invalid("a message inside a compressed one must not be compressed")
+            if by_broker and message.magic == 1:
+                message = message._replace(timestamp=self._wrapper.timestamp)
+            yield message._replace(offset=base + message.offset) if base else message
+
+
+def open_wrapper(wrapper: Message, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> InnerMessages:
+    """Decompress a wrapper. A last message inside that is cut is dropped, as Kafka does.
 
     Raises:
         InvalidRecords: the wrapper holds nothing, or what it must not (``INVALID_RECORD``), a size inside is
@@ -139,25 +171,24 @@ def read_inner_messages(wrapper: Message, *, ceiling_bytes: int = DEFAULT_CEILIN
     if wrapper.value is None:
         raise _invalid("a compressed message set is null")
     data = b"".join(checked_pieces(wrapper.compression_id, wrapper.value, wrapper.magic, ceiling_bytes))
-    by_broker = wrapper.timestamp_type is TimestampType.LOG_APPEND_TIME
-    inner = []
-    for position, size in _iter_inner(data):
-        message = read_message(data, position, size)
-        if message.compression_id:
-            raise _invalid("a message inside a compressed one must not be compressed")
-        if message.magic == 1 and by_broker:
-            message = message._replace(timestamp=wrapper.timestamp)
-        inner.append(message)
-    if not inner:
+    last_position = -1
+    for position, _ in _iter_inner(data):
+        last_position = position
+    if last_position < 0:
         raise _invalid("a compressed message set is empty")
     if wrapper.magic == 0:
-        return inner
-    last = inner[-1].offset
+        return InnerMessages(wrapper, data, 0)
+    last, _ = _OVERHEAD.unpack_from(data, last_position)
     # Some versions of librdkafka leave the wrapper's offset at 0 when they produce.
     if 0 != wrapper.offset < last:
         raise _invalid(f"the offset {wrapper.offset} of a compressed message set is below its last, {last}")
-    base = wrapper.offset - last if wrapper.offset else 0
-    return [message._replace(offset=base + message.offset) for message in inner] if base else inner
+    return InnerMessages(wrapper, data, wrapper.offset - last if wrapper.offset else 0)
+
+
+def records_of(message: Message, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> Iterator[Record]:
+    """The records of one message, itself or those that it wraps; raises as :func:`open_wrapper`."""
+    inner = open_wrapper(message, ceiling_bytes=ceiling_bytes) if message.compression_id else (message,)
+    return (Record(one.offset, one.timestamp, one.key, one.value) for one in inner)
 
 
 def _iter_inner(data: bytes) -> Iterator[tuple[int, int]]:
@@ -184,10 +215,7 @@ def iter_message_set(buffer: Buffer, *, ceiling_bytes: int = DEFAULT_CEILING_BYT
     while (size := next_batch_size(buffer, position)) is not None:
         if buffer[position + MAGIC_POSITION] > 1:
             raise _invalid("a record batch of magic 2 stands in a message set")
-        message = read_message(buffer, position, size)
-        compressed = message.compression_id != CompressionType.NONE
-        for inner in read_inner_messages(message, ceiling_bytes=ceiling_bytes) if compressed else (message,):
-            yield Record(inner.offset, inner.timestamp, inner.key, inner.value)
+        yield from records_of(read_message(buffer, position, size), ceiling_bytes=ceiling_bytes)
         position += size
 
 
@@ -207,12 +235,13 @@ def build_message(
 
 
 def build_message_set(
-    records: Sequence[Record],
+    records: Iterable[Record],
     magic: int,
     *,
     compression: CompressionType = CompressionType.NONE,
     timestamp_type: TimestampType = TimestampType.CREATE_TIME,
     log_append_time_ms: int = NO_TIMESTAMP,
+    ceiling_bytes: int = DEFAULT_CEILING_BYTES,
 ) -> bytes:
     """A message set of magic 0 or 1; headers are lost. Compressed, it is one wrapper.
 
@@ -220,30 +249,30 @@ def build_message_set(
 
     Raises:
         ValueError: there is no such magic, or zstd is asked for, which message sets do not know.
+        InvalidRecords: it would take more than ``ceiling_bytes`` before compression (``MESSAGE_TOO_LARGE``).
     """
     if magic not in (0, 1) or compression is CompressionType.ZSTD:
         raise ValueError(f"message sets of magic {magic} with {compression.name} do not exist")
-    if not records:
-        return b""
     by_broker = magic == 1 and timestamp_type is TimestampType.LOG_APPEND_TIME
     flags = TIMESTAMP_TYPE_FLAG if by_broker else 0
-    base = records[0].offset if magic == 1 and compression else 0
-    messages = b"".join(
-        build_message(
-            magic,
-            record.offset - base,
-            log_append_time_ms if by_broker else record.timestamp,
-            record.key,
-            record.value,
-            flags,
-        )
-        for record in records
-    )
-    if not compression:
-        return messages
-    latest = log_append_time_ms if by_broker else max(record.timestamp for record in records)
+    messages = bytearray()
+    base: Offset | None = None
+    latest = log_append_time_ms if by_broker else NO_TIMESTAMP
+    last = 0
+    for record in records:
+        if base is None:
+            base = record.offset if magic and compression else 0
+        last = record.offset
+        timestamp = log_append_time_ms if by_broker else record.timestamp
+        latest = max(latest, timestamp)
+        messages += build_message(magic, last - base, timestamp, record.key, record.value, flags)
+        if len(messages) > ceiling_bytes:
+            message = f"a message set takes more than {ceiling_bytes} bytes"
+            raise InvalidRecords(ErrorCode.MESSAGE_TOO_LARGE, message)
+    if not compression or base is None:
+        return bytes(messages)
     packed = compress(compression, messages, magic=magic)
-    return build_message(magic, records[-1].offset, latest, None, packed, flags | compression)
+    return build_message(magic, last, latest, None, packed, flags | compression)
 
 
 def _invalid(message: str) -> InvalidRecords:

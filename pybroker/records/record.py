@@ -17,6 +17,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 MIN_RECORD_BODY_BYTES = 6
 """Attributes, two deltas, two sizes and the header count, of one byte each."""
 
+_new = tuple.__new__
 _NO_LIMIT = 1 << 31
 _BEYOND = 1 << 40
 """A step out of any buffer: where a walk goes from a length that cannot be."""
@@ -111,24 +112,49 @@ def scan_record(buffer: Buffer, position: int) -> Fields:
     Raises:
         InvalidRecords: the record does not fit the buffer or its own length (``INVALID_RECORD``).
     """
+    # Numbers of one byte are decoded in place: this is the inner loop of full validation.
     try:
         length, start = decode_varint(buffer, position)
         end = start + length
         if end > len(buffer):
             raise bad_record(f"a record claims {length} bytes, {len(buffer) - start} are left")
         timestamp_delta, position = decode_varint(buffer, start + 1, 10)
-        offset_delta, position = decode_varint(buffer, position)
-        key_size, key_at = decode_varint(buffer, position)
+        byte = buffer[position]
+        if byte < 0x80:
+            offset_delta = byte >> 1 ^ -(byte & 1)
+            position += 1
+        else:
+            offset_delta, position = decode_varint(buffer, position)
+        byte = buffer[position]
+        if byte < 0x80:
+            key_size = byte >> 1 ^ -(byte & 1)
+            key_at = position + 1
+        else:
+            key_size, key_at = decode_varint(buffer, position)
         value_size, value_at = decode_varint(buffer, key_at + key_size if key_size > 0 else key_at)
         position = value_at + value_size if value_size > 0 else value_at
-        header_count, headers_at = decode_varint(buffer, position)
-        position = _skip_headers(buffer, headers_at, end, header_count) if header_count else headers_at
+        header_count = buffer[position]
+        headers_at = position = position + 1
+        if header_count:
+            header_count, headers_at = decode_varint(buffer, position - 1)
+            position = _skip_headers(buffer, headers_at, end, header_count)
     except (IndexError, ValueError) as error:
         raise bad_record("a record's fields do not fit it") from error
     if position != end:
         raise bad_record(f"a record claims {length} bytes, its fields take {position - start}")
-    return Fields(
-        end, timestamp_delta, offset_delta, key_at, key_size, value_at, value_size, headers_at, header_count
+    return _new(
+        Fields,
+        (
+            end,
+            timestamp_delta,
+            offset_delta,
+            key_at,
+            key_size,
+            value_at,
+            value_size,
+            headers_at,
+            header_count,
+        ),
     )
 
 

@@ -5,6 +5,8 @@ from pybroker.records.batch import to_int64
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.policy import ValidationPolicy
 
+MAX_RECORD_ERRORS = 10_000
+
 
 def invalid(message: str, policy: ValidationPolicy | None = None) -> InvalidRecords:
     """The refusal of records whose structure is wrong."""
@@ -27,33 +29,61 @@ def unknown_codec(codec: int, policy: ValidationPolicy) -> InvalidRecords:
     return InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, f"unknown compression type {codec}{policy.where}")
 
 
-def no_key(policy: ValidationPolicy) -> str:
-    """Why a record without key cannot go to a compacted topic."""
-    return f"a record of a compacted topic must have a key{policy.where}"
-
-
-def bad_timestamp(timestamp: int, policy: ValidationPolicy, now_ms: int) -> str:
-    """Why a record's timestamp is refused; both bounds are inclusive."""
-    earliest, latest = now_ms - policy.before_max_ms, now_ms + policy.after_max_ms
-    return f"timestamp {timestamp} is not within [{earliest}, {latest}]"
-
-
 def is_out_of_range(timestamp: int, policy: ValidationPolicy, now_ms: int) -> bool:
     """Whether a timestamp is too far from now, by Java's arithmetic, which wraps for absurd ones."""
     age_ms = to_int64(now_ms - timestamp)
     return age_ms > policy.before_max_ms or to_int64(-age_ms) > policy.after_max_ms
 
 
-def wrong_timestamp_type() -> str:
-    """Why a record from a batch that claims LogAppendTime is refused."""
-    return "a producer must not set the timestamp type LogAppendTime"
+class RecordErrors:
+    """Collects what is wrong with single records of a batch, all of which the refusal names (KIP-467).
 
+    No more than :data:`MAX_RECORD_ERRORS` are kept, because a small batch can hold millions of bad records.
+    """
 
-def refuse(errors: list[tuple[int, str]], bad_time: bool) -> InvalidRecords:
-    """The refusal of a batch for some of its records, all of which it names (KIP-467)."""
-    if bad_time:
-        message = "one or more records have been rejected due to invalid timestamp"
-        return InvalidRecords(ErrorCode.INVALID_TIMESTAMP, message, tuple(errors))
-    shown = "; ".join(f"record {index}: {why}" for index, why in errors[:3])
-    message = f"{len(errors)} records have been rejected, the first ones: {shown}"
-    return InvalidRecords(ErrorCode.INVALID_RECORD, message, tuple(errors))
+    def __init__(self, policy: ValidationPolicy, now_ms: int) -> None:
+        self._policy = policy
+        self._now_ms = now_ms
+        self._errors: list[tuple[int, str]] = []
+        self._count = 0
+        self._bad_time = False
+
+    def no_key(self, index: int) -> None:
+        """A record of a compacted topic has no key."""
+        self._add(index, f"a record of a compacted topic must have a key{self._policy.where}")
+
+    def wrong_magic(self, index: int, magic: int) -> None:
+        """A message inside a wrapper has another magic than the wrapper."""
+        self._add(index, f"the magic of a message is not that of its wrapper, {magic}{self._policy.where}")
+
+    def bad_timestamp(self, index: int, timestamp: int) -> None:
+        """A timestamp is too far from now."""
+        earliest = self._now_ms - self._policy.before_max_ms
+        latest = self._now_ms + self._policy.after_max_ms
+        self._bad_time = True
+        self._add(index, f"timestamp {timestamp} is not within [{earliest}, {latest}]")
+
+    def wrong_timestamp_type(self, index: int) -> None:
+        """A producer claims that the broker set the timestamp."""
+        self._bad_time = True
+        self._add(index, "a producer must not set the timestamp type LogAppendTime")
+
+    def raise_if_any(self) -> None:
+        """Refuse the batch if any record is wrong.
+
+        Raises:
+            InvalidRecords: ``INVALID_TIMESTAMP`` if any timestamp is, else ``INVALID_RECORD``.
+        """
+        if not self._errors:
+            return
+        if self._bad_time:
+            message = "one or more records have been rejected due to invalid timestamp"
+            raise InvalidRecords(ErrorCode.INVALID_TIMESTAMP, message, tuple(self._errors))
+        shown = "; ".join(f"record {index}: {why}" for index, why in self._errors[:3])
+        message = f"{self._count} records have been rejected, the first ones: {shown}"
+        raise InvalidRecords(ErrorCode.INVALID_RECORD, message, tuple(self._errors))
+
+    def _add(self, index: int, why: str) -> None:
+        self._count += 1
+        if len(self._errors) < MAX_RECORD_ERRORS:
+            self._errors.append((index, why))

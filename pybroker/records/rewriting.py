@@ -3,6 +3,8 @@
 Source: Kafka's ``LogValidator.buildRecordsAndAssignOffsets``.
 """
 
+from collections.abc import Iterable
+
 from pybroker.model.errors import ErrorCode
 from pybroker.records.batch import iter_records
 from pybroker.records.builder import RecordBatchBuilder
@@ -22,11 +24,11 @@ def compress_again(
             written, as with timestamps below -1 (``UNKNOWN_SERVER_ERROR``, as Kafka).
     """
     records = iter_records(batch, header, ceiling_bytes=policy.max_decompressed_bytes)
-    return build_for_topic(list(records), header, policy, now_ms, target)
+    return build_for_topic(records, header, policy, now_ms, target)
 
 
 def build_for_topic(
-    records: list[Record],
+    records: Iterable[Record],
     header: BatchHeader | None,
     policy: ValidationPolicy,
     now_ms: int,

@@ -3,6 +3,8 @@
 Source: Kafka's ``LogValidator`` with a topic of the current format, which since 3.0 every topic has.
 """
 
+from collections.abc import Iterable, Iterator
+
 from pybroker.records.header import (
     NO_TIMESTAMP,
     Buffer,
@@ -11,18 +13,15 @@ from pybroker.records.header import (
     TimestampType,
     next_batch_size,
 )
-from pybroker.records.legacy import Message, message_crc_is_valid, read_inner_messages, read_message
+from pybroker.records.legacy import Message, message_codec, message_crc_is_valid, open_wrapper, read_message
 from pybroker.records.policy import ValidationPolicy
 from pybroker.records.refusals import (
-    bad_timestamp,
+    RecordErrors,
     corrupt,
     invalid,
     is_out_of_range,
-    no_key,
-    refuse,
     too_large,
     unknown_codec,
-    wrong_timestamp_type,
 )
 from pybroker.records.rewriting import build_for_topic
 
@@ -33,61 +32,73 @@ def convert_message_set(records: Buffer, policy: ValidationPolicy, now_ms: int) 
     Raises:
         InvalidRecords: with the code that Kafka answers.
     """
-    messages = _read_messages(records, policy)
-    source = max(message.compression_id for message in messages)
-    if source and len(messages) > 1:
+    source, count = _check_messages(records, policy)
+    if source and count > 1:
         raise invalid("a compressed message set has more than one wrapper", policy)
-    converted: list[Record] = []
-    for message in messages:
-        if message.magic != messages[0].magic:
-            raise invalid(
-                f"magic {message.magic} follows magic {messages[0].magic} in one message set", policy
-            )
-        converted.extend(_check_message(message, policy, now_ms))
-    target = CompressionType(source) if policy.compression_type is None else policy.compression_type
-    return build_for_topic(converted, None, policy, now_ms, target)
+    target = source if policy.compression_type is None else policy.compression_type
+    return build_for_topic(_checked_records(records, policy, now_ms), None, policy, now_ms, target)
 
 
-def _read_messages(records: Buffer, policy: ValidationPolicy) -> list[Message]:
+def _iter_messages(records: Buffer) -> Iterator[memoryview]:
     """The whole messages of a set; a cut last one is dropped."""
-    messages = []
+    view = memoryview(records)
     position = 0
-    while (size := next_batch_size(records, position)) is not None:
-        if size > policy.max_message_bytes:
-            raise too_large(size, policy)
-        if not message_crc_is_valid(memoryview(records)[position : position + size]):
-            raise corrupt(policy)
-        message = read_message(records, position, size)
-        if message.compression_id > CompressionType.ZSTD:
-            raise unknown_codec(message.compression_id, policy)
-        messages.append(message)
+    while (size := next_batch_size(view, position)) is not None:
+        yield view[position : position + size]
         position += size
-    return messages
 
 
-def _check_message(message: Message, policy: ValidationPolicy, now_ms: int) -> list[Record]:
-    """The records of one message: itself, or what it wraps. Errors name their index within it."""
-    if message.compression_id:
-        inner = read_inner_messages(message, ceiling_bytes=policy.max_decompressed_bytes)
-    else:
-        inner = [message]
-    errors: list[tuple[int, str]] = []
-    bad_time = False
+def _check_messages(records: Buffer, policy: ValidationPolicy) -> tuple[CompressionType, int]:
+    """Check what shows without looking inside; returns the codec of the set and the count of its messages."""
+    source = CompressionType.NONE
+    count = 0
+    for message in _iter_messages(records):
+        count += 1
+        if len(message) > policy.max_message_bytes:
+            raise too_large(len(message), policy)
+        if not message_crc_is_valid(message):
+            raise corrupt(policy)
+        codec = message_codec(message)
+        if codec > CompressionType.ZSTD:
+            raise unknown_codec(codec, policy)
+        if codec:
+            source = CompressionType(codec)
+    return source, count
+
+
+def _checked_records(records: Buffer, policy: ValidationPolicy, now_ms: int) -> Iterator[Record]:
+    """All records of a set, those of each message after all of them were checked."""
+    first_magic: int | None = None
+    for view in _iter_messages(records):
+        message = read_message(view, 0, len(view))
+        if first_magic is None:
+            first_magic = message.magic
+        elif message.magic != first_magic:
+            raise invalid(f"magic {message.magic} follows magic {first_magic} in one set", policy)
+        inner: Iterable[Message] = (message,)
+        if message.compression_id:
+            inner = open_wrapper(message, ceiling_bytes=policy.max_decompressed_bytes)
+        _check_inner(message, inner, policy, now_ms)
+        for one in inner:
+            yield Record(0, one.timestamp, one.key, one.value)
+
+
+def _check_inner(message: Message, inner: Iterable[Message], policy: ValidationPolicy, now_ms: int) -> None:
+    """Check the records of one message, itself or what it wraps. Errors name their index within it."""
+    errors = RecordErrors(policy, now_ms)
+    by_create_time = policy.timestamp_type is TimestampType.CREATE_TIME
+    by_producer = message.timestamp_type is not TimestampType.LOG_APPEND_TIME
     for index, record in enumerate(inner):
         if record.magic != message.magic:
-            errors.append((index, f"its magic is not that of the set, {message.magic}{policy.where}"))
+            errors.wrong_magic(index, message.magic)
             continue
         if message.compression_id and not record.crc_is_valid:
             raise corrupt(policy)
         if policy.compacted and record.key is None:
-            errors.append((index, no_key(policy)))
-        elif policy.timestamp_type is TimestampType.CREATE_TIME and record.timestamp != NO_TIMESTAMP:
+            errors.no_key(index)
+        elif by_create_time and record.timestamp != NO_TIMESTAMP:
             if is_out_of_range(record.timestamp, policy, now_ms):
-                bad_time = True
-                errors.append((index, bad_timestamp(record.timestamp, policy, now_ms)))
-        elif message.timestamp_type is TimestampType.LOG_APPEND_TIME:
-            bad_time = True
-            errors.append((index, wrong_timestamp_type()))
-    if errors:
-        raise refuse(errors, bad_time)
-    return [Record(0, record.timestamp, record.key, record.value) for record in inner]
+                errors.bad_timestamp(index, record.timestamp)
+        elif not by_producer:
+            errors.wrong_timestamp_type(index)
+    errors.raise_if_any()

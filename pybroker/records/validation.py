@@ -29,15 +29,12 @@ from pybroker.records.layout import ATTRIBUTES_POSITION, BATCH_HEADER_BYTES, MAG
 from pybroker.records.policy import Origin, ValidationLevel, ValidationPolicy
 from pybroker.records.record import Fields, check_lengths, walk_lengths
 from pybroker.records.refusals import (
-    bad_timestamp,
+    RecordErrors,
     corrupt,
     invalid,
     is_out_of_range,
-    no_key,
-    refuse,
     too_large,
     unknown_codec,
-    wrong_timestamp_type,
 )
 from pybroker.records.rewriting import compress_again
 from pybroker.records.upconversion import convert_message_set
@@ -50,6 +47,7 @@ MIN_ZSTD_VERSION = 7
 LONG_BYTES = 256 * 1024
 LONG_RECORDS = 5000
 LONG_WALK_RECORDS = 50_000
+_SIGN_BIT = 1 << 63
 
 
 @frozen
@@ -244,34 +242,33 @@ def check_records(
     """
     base = header.base_timestamp
     by_batch = header.timestamp_type is TimestampType.LOG_APPEND_TIME
+    compacted = policy.compacted
     checks_range = policy.timestamp_type is TimestampType.CREATE_TIME
     earliest, latest = now_ms - policy.before_max_ms, now_ms + policy.after_max_ms
     max_timestamp = NO_TIMESTAMP
     in_order = True
     count = header.record_count
     index = 0
-    errors: list[tuple[int, str]] = []
-    bad_time = False
+    errors = RecordErrors(policy, now_ms)
     for fields in scanned:
         if index >= count:
             raise invalid("bytes are left after the last record", policy)
-        timestamp = header.max_timestamp if by_batch else to_int64(base + fields.timestamp_delta)
+        timestamp = header.max_timestamp if by_batch else base + fields.timestamp_delta
+        if not -_SIGN_BIT <= timestamp < _SIGN_BIT:
+            timestamp = to_int64(timestamp)
         if timestamp > max_timestamp:
             max_timestamp = timestamp
         if fields.offset_delta != index:
             in_order = False
-        if policy.compacted and fields.key_size < 0:
-            errors.append((index, no_key(policy)))
+        if compacted and fields.key_size < 0:
+            errors.no_key(index)
         elif checks_range and timestamp != NO_TIMESTAMP:
             if not earliest <= timestamp <= latest and is_out_of_range(timestamp, policy, now_ms):
-                bad_time = True
-                errors.append((index, bad_timestamp(timestamp, policy, now_ms)))
+                errors.bad_timestamp(index, timestamp)
         elif by_batch:
-            bad_time = True
-            errors.append((index, wrong_timestamp_type()))
+            errors.wrong_timestamp_type(index)
         index += 1
     if index < count:
         raise invalid("the records end too early", policy)
-    if errors:
-        raise refuse(errors, bad_time)
+    errors.raise_if_any()
     return max_timestamp, in_order

@@ -36,11 +36,14 @@ def decode_varint(buffer: ByteAt, position: int, max_bytes: int = 5) -> tuple[in
         IndexError: the buffer ends inside the number.
     """
     byte = buffer[position]
-    position += 1
     if byte < 0x80:
-        return (byte >> 1) ^ -(byte & 1), position
-    raw = byte & 0x7F
-    shift = 7
+        return byte >> 1 ^ -(byte & 1), position + 1
+    high = buffer[position + 1]
+    if high < 0x80:
+        return (byte & 0x7F | high << 7) >> 1 ^ -(byte & 1), position + 2
+    raw = byte & 0x7F | (high & 0x7F) << 7
+    position += 2
+    shift = 14
     limit = 7 * max_bytes
     while True:
         byte = buffer[position]
