@@ -1,9 +1,12 @@
 """DescribeConfigs shows every key with its value, where the value comes from, and no secrets."""
 
+from collections.abc import Container, Mapping
+
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import broker_keys, topic_keys
 from pybroker.config.describe import ConfigEntry, describe_broker, describe_default_broker, describe_topic
 from pybroker.config.layers import ConfigSource, Synonym
+from pybroker.config.topic import TopicConfig
 from pybroker.config.values import ConfigType
 
 
@@ -12,16 +15,23 @@ def only(entries: list[ConfigEntry]) -> ConfigEntry:
     return entry
 
 
+def topic_entries(
+    properties: Mapping[str, str], overrides: Mapping[str, str], names: Container[str] | None = None
+) -> list[ConfigEntry]:
+    broker = BrokerConfig.from_properties(properties)
+    return describe_topic(TopicConfig.from_overrides(broker, overrides), broker, names)
+
+
 def test_a_topic_shows_every_topic_key_by_name() -> None:
-    entries = describe_topic(BrokerConfig.from_properties({}), {})
+    entries = topic_entries({}, {})
     assert [entry.name for entry in entries] == sorted(topic_keys)
     assert {entry.source for entry in entries} == {ConfigSource.DEFAULT_CONFIG}
     assert not any(entry.read_only or entry.sensitive for entry in entries)
 
 
 def test_a_topics_value_from_the_brokers_file_is_named_by_the_brokers_key() -> None:
-    broker = BrokerConfig.from_properties({"log.retention.minutes": "5", "log.retention.ms": "60000"})
-    entry = only(describe_topic(broker, {}, {"retention.ms"}))
+    properties = {"log.retention.minutes": "5", "log.retention.ms": "60000"}
+    entry = only(topic_entries(properties, {}, {"retention.ms"}))
     assert (entry.value, entry.source, entry.type) == (
         "60000",
         ConfigSource.STATIC_BROKER_CONFIG,
@@ -36,11 +46,7 @@ def test_a_topics_value_from_the_brokers_file_is_named_by_the_brokers_key() -> N
 
 
 def test_a_topics_own_value_stands_before_the_brokers() -> None:
-    entry = only(
-        describe_topic(
-            BrokerConfig.from_properties({}), {"cleanup.policy": "compact, delete"}, {"cleanup.policy"}
-        )
-    )
+    entry = only(topic_entries({}, {"cleanup.policy": "compact, delete"}, {"cleanup.policy"}))
     assert (entry.value, entry.source) == ("compact,delete", ConfigSource.TOPIC_CONFIG)
     assert entry.synonyms == (
         Synonym("cleanup.policy", "compact,delete", ConfigSource.TOPIC_CONFIG),
