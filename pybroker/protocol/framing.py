@@ -133,18 +133,19 @@ class FrameReader:
 
     Attributes:
         limit: the largest frame accepted, in bytes; may be changed between frames.
+        large_bytes: how many bytes of a large frame are held, complete or not; nobody else sets it.
     """
 
     __slots__ = (
         "_carry",
         "_end",
-        "_filled",
         "_large",
         "_length",
         "_pool",
         "_pos",
         "_shared",
         "_view",
+        "large_bytes",
         "limit",
     )
 
@@ -157,18 +158,13 @@ class FrameReader:
         self._pos = 0
         self._end = 0
         self._large: list[mmap.mmap] = []
-        self._filled = 0
+        self.large_bytes = 0
         self._length = 0
 
     @property
     def missing_bytes(self) -> int:
         """How many bytes the large frame being received still lacks; 0 when there is none."""
-        return self._length - self._filled
-
-    @property
-    def large_bytes(self) -> int:
-        """How many bytes of a large frame are held, complete or not."""
-        return self._filled
+        return self._length - self.large_bytes
 
     @property
     def is_between_frames(self) -> bool:
@@ -179,8 +175,8 @@ class FrameReader:
         """Lets ``recv_into`` fill what is free of the current buffer, once. Returns what it returned: the
         bytes received, 0 at the end of the stream. When it raises nothing has changed."""
         if self._large:
-            count = recv_into(memoryview(self._large[0])[self._filled : self._length])
-            self._filled += count
+            count = recv_into(memoryview(self._large[0])[self.large_bytes : self._length])
+            self.large_bytes += count
             return count
         view = memoryview(self._shared.take())
         carry = self._carry
@@ -249,20 +245,20 @@ class FrameReader:
     def _start_large(self, size: int, received: memoryview) -> None:
         self._large.append(self._pool.take(size))
         self._length = size
-        self._filled = len(received)
-        memoryview(self._large[0])[: self._filled] = received
+        self.large_bytes = len(received)
+        memoryview(self._large[0])[: self.large_bytes] = received
 
     def _next_large(self) -> memoryview | None:
         if self._length == 0:  # handed out before, and done with by now
             self._finish_large()
             return None
-        if self._filled < self._length:
+        if self.large_bytes < self._length:
             return None
         length, self._length = self._length, 0
         return memoryview(self._large[0])[:length]
 
     def _finish_large(self) -> None:
-        self._filled = self._length = 0
+        self.large_bytes = self._length = 0
         self._pool.give_back(self._large)
 
 

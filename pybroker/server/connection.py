@@ -22,8 +22,7 @@ REPLY_BACKLOG_BYTES = 256 * 1024
 """With more than this waiting to be sent no further request is answered."""
 
 STRETCH_S = 0.004
-FRAMES_PER_LOOK = 16
-"""After this many frames in one wake-up the time is looked at; after STRETCH_S others get their turn."""
+"""A connection that has answered requests for this long lets others have their turn."""
 
 
 class FrameHandler(Protocol):
@@ -133,12 +132,15 @@ class Connection:
     async def _serve(self) -> None:
         reader = self._reader
         transport = self._transport
+        outbox = self._outbox
+        state = self.state
         share = self._share
+        in_flight = share.in_flight
         while not self._is_stopping:
             await transport.wait_readable(reader.missing_bytes or 1)
             self.last_tick = share.tick
-            if share.in_flight.is_full:
-                await share.in_flight.wait_for_turn(self, self.is_inside_frame)
+            if in_flight.used_bytes >= in_flight.limit_bytes:
+                await in_flight.wait_for_turn(self, self.is_inside_frame)
             try:
                 received = reader.receive(transport.recv_into)
             except BlockingIOError:
@@ -147,12 +149,16 @@ class Connection:
                 return
             share.metrics.bytes_in += received
             self._is_busy = True
-            self._charge()
-            reader.limit = self.state.max_frame_bytes
+            if reader.large_bytes:
+                self._charge()
+            reader.limit = state.max_frame_bytes
             await self._answer_frames()
             reader.settle()
-            self._charge()
-            if not self._outbox.flush():
+            if reader.large_bytes != self._charged_bytes:
+                self._charge()
+            if in_flight.favoured is self and reader.is_between_frames:
+                in_flight.finished(self)
+            if outbox.pending_bytes and not outbox.flush():
                 await self._drain()
             self._is_busy = False
 
@@ -161,8 +167,7 @@ class Connection:
         next_frame = self._reader.next_frame
         handle_frame = self._share.handler.handle_frame
         outbox = self._outbox
-        count = 0
-        started_s = 0.0
+        started_s = time.perf_counter()
         while (frame := next_frame()) is not None:
             size = len(frame)
             answer = handle_frame(self.state, frame)
@@ -178,15 +183,10 @@ class Connection:
                 parts = None
                 if outbox.pending_bytes > REPLY_BACKLOG_BYTES and not outbox.flush():
                     await self._drain()
-            count += 1
-            if count % FRAMES_PER_LOOK == 0:
-                now_s = time.perf_counter()
-                if started_s == 0.0:
-                    started_s = now_s
-                elif now_s - started_s > STRETCH_S:
-                    outbox.flush()
-                    await trio.lowlevel.checkpoint()
-                    started_s = time.perf_counter()
+            if time.perf_counter() - started_s > STRETCH_S:
+                outbox.flush()
+                await trio.lowlevel.checkpoint()
+                started_s = time.perf_counter()
 
     async def _wait_for(self, answer: Coroutine[Any, Any, Any], trap: Any, size: int) -> Any:
         """Goes on with a handler that is about to wait. The replies before it are sent first: whoever sent
@@ -238,12 +238,8 @@ class Connection:
 
     def _charge(self) -> None:
         held = self._reader.large_bytes
-        change = held - self._charged_bytes
-        if change:
-            self._charged_bytes = held
-            self._share.in_flight.adjust(change)
-        if held == 0:
-            self._share.in_flight.finished(self)
+        self._share.in_flight.adjust(held - self._charged_bytes)
+        self._charged_bytes = held
 
     def _send_last_replies(self) -> None:
         """What was answered before the connection's last, bad request still goes out, if it can at once."""

@@ -10,8 +10,6 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import frozen
-
 from pybroker.handlers.api_versions import unsupported_version_response
 from pybroker.handlers.context import CloseConnection, ConnectionState, RequestContext
 from pybroker.handlers.routes import Handler, Route
@@ -20,9 +18,8 @@ from pybroker.instruments.seams import BeforeHandler, BeforeSend
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.protocol.apis import ApiSpec, api_by_key
-from pybroker.protocol.codec import decoder, encode_parts
+from pybroker.protocol.codec import decoder, parts_encoder
 from pybroker.protocol.errors import MalformedMessage
-from pybroker.protocol.headers import encode_response_header
 from pybroker.protocol.messages import Message, RequestHeader
 from pybroker.server.error_replies import error_response
 from pybroker.server.transport import Part
@@ -34,19 +31,33 @@ OPEN_TO_STRANGERS = frozenset({API_VERSIONS, 17, 36})
 """The APIs that may be called before authentication: ApiVersions, SaslHandshake, SaslAuthenticate."""
 
 _START = struct.Struct(">hhi")
-_SIZE = struct.Struct(">i")
+_SIZE_BYTES = 4
+_HEADS = (struct.Struct(">ii"), struct.Struct(">iix"))
+"""Size and response header by version: the correlation id, in version 1 an empty tag section."""
 
 
-@frozen
 class _Call:
-    """Everything one (API, version) needs, looked up once."""
+    """Everything that requests of one API and version need, looked up once."""
 
-    api: ApiSpec
-    version: int
-    handler: Handler
-    decode_header: Callable[..., tuple[Any, int]]
-    decode_body: Callable[..., tuple[Any, int]]
-    response_header_version: int
+    __slots__ = ("_body_parts", "_head", "_head_bytes", "api", "decode_body", "decode_header", "handler")
+
+    def __init__(self, api: ApiSpec, version: int, handler: Handler) -> None:
+        self.api = api
+        self.handler = handler
+        self.decode_header = decoder(RequestHeader, api.request_header_version(version))
+        self.decode_body = decoder(api.request, version)
+        self._body_parts = parts_encoder(api.response, version)
+        self._head = _HEADS[api.response_header_version(version)]
+        self._head_bytes = self._head.size - _SIZE_BYTES
+
+    def encode_reply(self, correlation_id: int, response: Message) -> list[Part]:
+        """A whole reply: its size, its header and its body."""
+        parts: list[Part] = self._body_parts(response)
+        size = self._head_bytes
+        for part in parts:
+            size += len(part)
+        parts.insert(0, self._head.pack(size, correlation_id))
+        return parts
 
 
 def expected_error(error: Exception) -> ErrorCode | None:
@@ -102,7 +113,9 @@ class Dispatcher:
             raise self._refusal(f"a frame of {len(frame)} bytes is no request") from None
         call = self._calls.get((key, version)) or self._find_call(key, version)
         if call is None:
-            return _encode(correlation_id, 0, unsupported_version_response(self._routes[key]), 0)
+            route = self._routes[key]
+            in_first_version = _Call(api_by_key[key], 0, route.handler)
+            return in_first_version.encode_reply(correlation_id, unsupported_version_response(route))
         if not connection.is_authenticated and key not in OPEN_TO_STRANGERS:
             raise self._refusal(f"{call.api.name} before authentication")
         try:
@@ -114,33 +127,37 @@ class Dispatcher:
             raise self._refusal(f"{call.api.name} version {version} has {len(frame) - end} bytes too many")
         context = RequestContext(key, version, correlation_id, header.client_id, connection, self._image())
         self._metrics.requests[key] += 1
-        response = await self._respond(call, context, request)
-        if response is None:
-            return None
         try:
-            return _encode(correlation_id, call.response_header_version, response, version)
-        except Exception as error:  # noqa: BLE001 - the boundary of a bug
-            release_slices(response)
-            response = self._failure(call, context, request, error)
-            return _encode(correlation_id, call.response_header_version, response, version)
-
-    async def _respond(self, call: _Call, context: RequestContext, request: Any) -> Any:
-        try:
-            replacement = None
-            if self.before_handler is not None:
+            if self.before_handler is None:
+                response = await call.handler(context, request)
+            else:
                 replacement = await self.before_handler(context, request)
-            response = await call.handler(context, request) if replacement is None else replacement.response
+                if replacement is None:
+                    response = await call.handler(context, request)
+                else:
+                    response = replacement.response
         except CloseConnection:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary of a bug
             response = self._failure(call, context, request, error)
         if self.before_send is not None:
-            replacement = await self.before_send(context, request, response)
-            if replacement is not None:
-                if response is not None and replacement.response is not response:
-                    release_slices(response)
-                response = replacement.response
-        return response
+            response = await self._show(self.before_send, context, request, response)
+        if response is None:
+            return None
+        try:
+            return call.encode_reply(correlation_id, response)
+        except Exception as error:  # noqa: BLE001 - the boundary of a bug
+            release_slices(response)
+            return call.encode_reply(correlation_id, self._failure(call, context, request, error))
+
+    async def _show(self, seam: BeforeSend, context: RequestContext, request: Any, response: Any) -> Any:
+        """What is sent after the seam has seen a response."""
+        replacement = await seam(context, request, response)
+        if replacement is None:
+            return response
+        if replacement.response is not response:
+            release_slices(response)
+        return replacement.response
 
     def _failure(self, call: _Call, context: RequestContext, request: Any, error: Exception) -> Any:
         """The response that tells of an exception.
@@ -177,14 +194,7 @@ class Dispatcher:
             if key == API_VERSIONS:
                 return None
             raise self._refusal(f"{api.name} version {version} is not served")
-        call = _Call(
-            api,
-            version,
-            route.handler,
-            decoder(RequestHeader, api.request_header_version(version)),
-            decoder(api.request, version),
-            api.response_header_version(version),
-        )
+        call = _Call(api, version, route.handler)
         self._calls[key, version] = call
         return call
 
@@ -203,16 +213,6 @@ def release_slices(message: Any) -> None:
             release_slices(getattr(message, name))
     elif hasattr(message, "fileno"):
         message.release()
-
-
-def _encode(correlation_id: int, header_version: int, response: Message, version: int) -> list[Part]:
-    header = encode_response_header(correlation_id, header_version)
-    body: list[Part] = encode_parts(response, version)
-    size = len(header)
-    for part in body:
-        size += len(part)
-    body.insert(0, _SIZE.pack(size) + header)
-    return body
 
 
 def _check(route: Route) -> None:

@@ -89,14 +89,14 @@ class InFlightBytes:
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes if limit_bytes >= 0 else 2**63
+        self.limit_bytes = limit_bytes if limit_bytes >= 0 else 2**63
         self._changed: trio.Event | None = None
         self.used_bytes = 0
         self.favoured: object | None = None
 
     @property
     def is_full(self) -> bool:
-        return self.used_bytes >= self._limit_bytes
+        return self.used_bytes >= self.limit_bytes
 
     def adjust(self, by_bytes: int) -> None:
         """Adds what a connection holds more than before, or takes off what it holds less."""

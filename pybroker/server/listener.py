@@ -6,7 +6,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import trio
@@ -208,12 +207,14 @@ class Listener:
 
     async def _run_connection(self, sock: socket.socket, host: str, port: int) -> None:
         try:
-            with suppress(OSError):
-                self._set_options(sock)
+            self._set_options(sock)
+            local_host, local_port = sock.getsockname()[:2]
             transport = await self._secure(sock, host)
             if transport is not None:
-                local = sock.getsockname() if sock.fileno() >= 0 else ("", 0)
-                await self.run_connection(transport, host, port, f"{_plain_address(local[0])}:{local[1]}")
+                local = f"{_plain_address(local_host)}:{local_port}"
+                await self.run_connection(transport, host, port, local)
+        except OSError as error:
+            log.debug("connection of %s broke at once: %s", host, error)
         finally:
             sock.close()
             self._server.limits.closed(host)

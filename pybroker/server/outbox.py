@@ -13,6 +13,9 @@ FLUSH_BYTES = 4 * 1024 * 1024
 """One flush sends at most this much before other tasks get their turn."""
 
 
+_MEMORY = (bytes, bytearray, memoryview)
+
+
 class FileCutShort(Exception):
     """A file ended before the bytes that a reply already announced. The connection cannot go on."""
 
@@ -20,7 +23,7 @@ class FileCutShort(Exception):
 class Outbox:
     """Parts waiting to be sent, and where the first of them stands. Only the connection's task adds to it."""
 
-    __slots__ = ("_head", "_head_sent", "_metrics", "_parts", "_transport", "pending_bytes")
+    __slots__ = ("_files", "_head", "_head_sent", "_metrics", "_parts", "_transport", "pending_bytes")
 
     def __init__(self, transport: Transport, metrics: ServerMetrics) -> None:
         self._transport = transport
@@ -28,6 +31,7 @@ class Outbox:
         self._parts: deque[Part] = deque()
         self._head: bytes | memoryview | FileSlice | None = None
         self._head_sent = 0
+        self._files = 0
         self.pending_bytes = 0
 
     def add(self, parts: Iterable[Part]) -> None:
@@ -35,6 +39,8 @@ class Outbox:
         for part in parts:
             self._parts.append(part)
             self.pending_bytes += len(part)
+            if not isinstance(part, _MEMORY):
+                self._files += 1
 
     def flush(self) -> bool:
         """Sends what the socket takes without waiting. True when nothing is left.
@@ -44,42 +50,49 @@ class Outbox:
             FileCutShort: a slice's file is shorter than the slice.
         """
         allowance = FLUSH_BYTES
-        while True:
-            if self._head is None and not self._next_head():
-                return True
+        while self._head is not None or self._next_head():
             try:
                 sent = self._send_head()
             except BlockingIOError:
                 return False
             self.pending_bytes -= sent
             self._metrics.bytes_out += sent
+            if not self._parts and self._head is None:
+                return True
             allowance -= sent
-            if allowance <= 0 and self.pending_bytes:
+            if allowance <= 0:
                 return False
+        return True
 
     def discard(self) -> None:
         """Drops everything and lets go of the files. The connection is at its end."""
-        if self._head is not None and not isinstance(self._head, (bytes, memoryview)):
+        if self._head is not None and not isinstance(self._head, _MEMORY):
             self._head.release()
         self._head = None
-        while self._parts:
-            part = self._parts.popleft()
-            if not isinstance(part, (bytes, bytearray, memoryview)):
+        for part in self._parts:
+            if not isinstance(part, _MEMORY):
                 part.release()
+        self._parts.clear()
+        self._files = 0
         self.pending_bytes = 0
 
     def _next_head(self) -> bool:
         """Makes the next piece to send out of the queue. False when the queue is empty."""
         parts = self._parts
+        if not self._files and self.pending_bytes <= JOINED_BYTES:  # by far the most replies
+            self._head = b"".join(parts) or None  # type: ignore[arg-type]
+            parts.clear()
+            return self._head is not None
         self._head_sent = 0
         run: list[bytes | bytearray | memoryview] = []
         size = 0
         while parts:
             part = parts[0]
-            if not isinstance(part, (bytes, bytearray, memoryview)):
+            if not isinstance(part, _MEMORY):
                 if run:
                     break
                 parts.popleft()
+                self._files -= 1
                 if len(part):
                     self._head = part
                     return True
@@ -98,11 +111,11 @@ class Outbox:
 
     def _send_head(self) -> int:
         head = self._head
+        assert head is not None
         if isinstance(head, (bytes, memoryview)):
             sent = self._transport.send(head, bool(self._parts))
             self._head = None if sent == len(head) else memoryview(head)[sent:]
             return sent
-        assert head is not None
         sent = self._transport.send_file(head, self._head_sent, len(head) - self._head_sent)
         if sent == 0:
             raise FileCutShort(f"{len(head) - self._head_sent} announced bytes are missing")

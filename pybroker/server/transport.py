@@ -7,6 +7,7 @@ matching wait is awaited. ``recv_into`` returns 0 at the end of the stream.
 import contextlib
 import socket
 import ssl
+from collections.abc import Awaitable
 from typing import Protocol, TypeAlias
 
 import trio
@@ -51,11 +52,11 @@ class Transport(Protocol):
         """Sends a first piece of ``count`` bytes from ``start`` of the slice on; 0: the file was cut."""
         ...
 
-    async def wait_readable(self, wanted: int = 1) -> None:
+    def wait_readable(self, wanted: int = 1) -> Awaitable[None]:
         """Waits for bytes or the end; ``wanted`` > 1 is a hint that fewer bytes are of no use."""
         ...
 
-    async def wait_writable(self) -> None: ...
+    def wait_writable(self) -> Awaitable[None]: ...
 
     def close(self) -> None: ...
 
@@ -83,20 +84,23 @@ class SocketTransport:
         data = part.read_at(start, min(count, FALLBACK_READ_BYTES))
         return self._socket.send(data) if data else 0
 
-    async def wait_readable(self, wanted: int = 1) -> None:
-        low_watermark = min(LOW_WATERMARK_BYTES, wanted)
-        if low_watermark != self._low_watermark and self._platform.has_low_watermark:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_watermark)
-            self._low_watermark = low_watermark
-        await trio.lowlevel.wait_readable(self._socket)
+    def wait_readable(self, wanted: int = 1) -> Awaitable[None]:
+        if wanted != self._low_watermark:
+            self._set_low_watermark(min(wanted, LOW_WATERMARK_BYTES))
+        return trio.lowlevel.wait_readable(self._socket)
 
-    async def wait_writable(self) -> None:
-        await trio.lowlevel.wait_writable(self._socket)
+    def wait_writable(self) -> Awaitable[None]:
+        return trio.lowlevel.wait_writable(self._socket)
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
+
+    def _set_low_watermark(self, wanted: int) -> None:
+        if wanted != self._low_watermark and self._platform.has_low_watermark:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+            self._low_watermark = wanted
 
 
 class TlsTransport:

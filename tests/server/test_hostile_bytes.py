@@ -78,7 +78,12 @@ async def test_mutated_frames_are_answered_or_close_their_connection_only(
 
 async def test_streams_of_noise_close_their_connection(nursery: trio.Nursery) -> None:
     share = ServerShare(every_api(), ServerMetrics(), InFlightBytes(-1), nursery)
-    for noise in (b"\0" * 100, b"\xff" * 100, b"GET / HTTP/1.1\r\n\r\n", SIZE.pack(8) + bytes(range(200, 208))):
+    for noise in (
+        b"\0" * 100,
+        b"\xff" * 100,
+        b"GET / HTTP/1.1\r\n\r\n",
+        SIZE.pack(8) + bytes(range(200, 208)),
+    ):
         transport = MemoryTransport()
         state = ConnectionState(connection_id="c", listener="PLAINTEXT")
         nursery.start_soon(Connection(transport, state, share).run)

@@ -17,7 +17,7 @@ class MemoryTransport:
     Attributes:
         send_allowance: how many bytes are taken before a send would block; None is no end.
         largest_read, largest_send: the most that one call moves, to force partial reads and writes.
-        log: the calls made, in order: ``("recv", n)``, ``("send", n, more)``, ``("file", n)``, ``("wait", n)``.
+        log: the calls, in order: ``("recv", n)``, ``("send", n, more)``, ``("file", n)``, ``("wait", n)``.
     """
 
     def __init__(self) -> None:
