@@ -174,7 +174,7 @@ def _empty_segment(place: LogPlace, base: Offset, config: LogConfig, context: St
 
 
 def _remove_segments(segments: list[Segment], context: StorageContext) -> None:
-    for segment in segments:
+    for segment in reversed(segments):
         for path in segment.rename_to_deleted():
             context.files.unlink(path)
 

@@ -225,8 +225,12 @@ class Log(LogFiles):
             return True
         now = self._context.now_ms()
         try:
-            self._discard(self._segments.take_beyond(offset))
-            self._segments.active.truncate_to(offset, now)
+            # Newest first, and durably before what comes earlier is cut: no crash may leave a hole.
+            beyond = self._segments.take_beyond(offset)
+            if beyond:
+                self._discard(beyond[::-1])
+                self._context.files.fsync_dir(self._place.path)
+            offset = self._segments.active.truncate_to(offset, now)
             self._epochs.truncate_from_end(offset)
             self._move_end(offset)
             self._rebuild_producers()
@@ -239,7 +243,7 @@ class Log(LogFiles):
         """Drops everything; the log is empty and begins at ``offset``."""
         old = list(self._segments)
         try:
-            self._discard(old)
+            self._discard(old[::-1])
             self._segments.replace_all([self._new_segment(offset)])
             for snapshot in self._snapshots:
                 self._context.files.unlink_if_exists(self._snapshot_path(snapshot))

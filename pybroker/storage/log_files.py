@@ -139,7 +139,8 @@ class LogFiles:
                     f"a batch of {size} bytes exceeds segment.bytes ({config.segment_bytes})"
                 )
             if self._must_roll(segment, size, last, max_timestamp):
-                self.roll(first)
+                # At the log end even before a gap: a segment that ends early has then lost its tail.
+                self.roll(first if last - self.log_end_offset > MAX_RELATIVE_OFFSET else None)
                 segment = self._segments.active
             self._time_the_roll(segment, max_timestamp)
         return segment

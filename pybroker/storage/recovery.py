@@ -75,7 +75,7 @@ def recover_partition(
     ]
     for segment in segments:
         segment.has_txn_index = segment.base_offset in content.txn_indexes
-    recovery = _Recovery(context, directory, topic_partition, content)
+    recovery = _Recovery(context, directory, topic_partition, content, may_have_gaps=config.compact)
     try:
         return recovery.run(
             segments, log_start_offset, recovery_point, now_ms - producer_id_expiration_ms, progress
@@ -94,7 +94,10 @@ class _Recovery:
         directory: str,
         topic_partition: TopicPartition,
         content: DirectoryContent,
+        *,
+        may_have_gaps: bool,
     ) -> None:
+        self._may_have_gaps = may_have_gaps
         self._context = context
         self._files = context.files
         self._directory = directory
@@ -134,6 +137,15 @@ class _Recovery:
             )
         done = 0
         for number, segment in enumerate(unflushed):
+            if number and segment.base_offset > self._state.end_offset and not self._may_have_gaps:
+                logger.warning(
+                    "%s: the end of the segment before %s is lost, nothing valid follows offset %d",
+                    self._partition,
+                    segment.path(),
+                    self._state.end_offset,
+                )
+                self._drop(unflushed[number:])
+                break
             cut = self._recover_segment(segment)
             done += 1
             self._snapshot()
@@ -156,7 +168,7 @@ class _Recovery:
         return RecoveryReport(done, self._checked, self._truncated, end)
 
     def _drop(self, segments: list[Segment]) -> None:
-        for segment in segments:
+        for segment in reversed(segments):
             self._truncated += segment.size
             for path in segment.rename_to_deleted():
                 self._files.unlink(path)

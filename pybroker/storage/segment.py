@@ -412,16 +412,17 @@ class Segment:
 
     # -- change as a whole
 
-    def truncate_to(self, offset: Offset, now_ms: int) -> int:
-        """Drops everything at and beyond ``offset`` (whole batches); returns the bytes dropped."""
+    def truncate_to(self, offset: Offset, now_ms: int) -> Offset:
+        """Drops every batch that reaches ``offset`` or lies beyond; returns the offset at which the log ends
+        then, which is smaller than ``offset`` only if that was inside a batch."""
         located = self.locate(offset)
         offsets, times = self.offset_index, self.time_index
         offsets.truncate_to(offset)
         times.truncate_to(offset)
         self.truncate_aborted(offset)
-        dropped = 0
+        end = offset
         if located is not None:
-            dropped = self.size - located[0]
+            end = min(offset, located[1].base_offset)
             self._context.files.truncate(self.open_handle().fd, located[0])
             self.size = located[0]
         if self.size == 0:
@@ -429,7 +430,7 @@ class Segment:
             self.first_timestamp = None
         self.bytes_since_index = 0
         self._max_timestamp, self._max_timestamp_offset = self._largest_timestamp()
-        return dropped
+        return end
 
     def _largest_timestamp(self) -> tuple[int, Offset]:
         timestamp, offset = self.time_index.last()
