@@ -7,6 +7,7 @@ from pybroker.controller.partition_machine import Outcome
 from pybroker.controller.term import Term
 from pybroker.metadata.store import Delete, MultiFailed, NoNode
 from pybroker.metadata.znodes import PreferredReplicaElectionZNode
+from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
 
 
@@ -32,6 +33,48 @@ async def elect(term: Term, partitions: Iterable[TopicPartition]) -> Mapping[Top
     return await term.partitions.online(
         [partition for partition in partitions if _can_move(term, partition)], Strategy.PREFERRED
     )
+
+
+async def elect_leaders(
+    term: Term, partitions: Iterable[TopicPartition] | None, *, unclean: bool
+) -> dict[TopicPartition, ApiError | None]:
+    """ElectLeaders (KIP-183, KIP-460): None for each partition that got a leader, or why it did not.
+
+    Args:
+        term: the controller.
+        partitions: which; None means all.
+        unclean: whether a replica outside the ISR may lead where nobody leads, at the price of records;
+            otherwise the preferred replica is elected.
+
+    Raises:
+        ControllerMoved: somebody else is the controller.
+    """
+    context = term.context
+    outcomes: dict[TopicPartition, ApiError | None] = {}
+    electable: list[TopicPartition] = []
+    for partition in context.all_partitions() if partitions is None else partitions:
+        leadership = context.leaderships.get(partition)
+        if partition.topic in context.to_delete:
+            error = ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, "The topic is being deleted")
+        elif leadership is None:
+            error = ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "The partition does not exist.")
+        elif _needs_election(term, partition, leadership.state.leader, unclean=unclean):
+            electable.append(partition)
+            continue
+        else:
+            error = ApiError(ErrorCode.ELECTION_NOT_NEEDED)
+        outcomes[partition] = error
+    strategy = Strategy.UNCLEAN if unclean else Strategy.PREFERRED
+    for partition, outcome in (await term.partitions.online(electable, strategy)).items():
+        outcomes[partition] = None
+        if outcome.state is None:
+            outcomes[partition] = ApiError(
+                ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE
+                if unclean
+                else ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE,
+                f"Failed to elect leader for partition {partition}: {outcome.problem}",
+            )
+    return outcomes
 
 
 async def rebalance(term: Term) -> None:
@@ -70,3 +113,9 @@ def _can_move(term: Term, partition: TopicPartition) -> bool:
         and replicas[0] in leadership.state.isr
         and context.is_online(replicas[0], partition)
     )
+
+
+def _needs_election(term: Term, partition: TopicPartition, leader: BrokerId, *, unclean: bool) -> bool:
+    if unclean:
+        return leader not in term.context.live
+    return leader != term.context.replicas_of(partition)[0]

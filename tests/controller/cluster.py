@@ -7,14 +7,15 @@ import trio
 import trio.testing
 from attrs import define, field
 
+from pybroker.controller.api import ControllerApi
 from pybroker.controller.channels import ChannelBroken, ControlRequest, ControlResponse
 from pybroker.controller.controller import Controller
 from pybroker.controller.term import ControllerConfig
-from pybroker.controller.topics_admin import TopicsAdmin
+from pybroker.controller.topics_admin import NewTopic, Result, TopicsAdmin
 from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.registration import ensure_paths, register
-from pybroker.metadata.znodes import BrokerIdZNode
+from pybroker.metadata.znodes import BrokerIdZNode, PartitionStateZNode
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
@@ -47,6 +48,7 @@ class FakeBroker:
     session: EmbeddedSession = field(init=False)
     publisher: Publisher = field(factory=Publisher)
     controller: Controller = field(init=False)
+    api: ControllerApi = field(init=False)
     admin: TopicsAdmin = field(init=False)
     epoch: int = -1
     controller_epoch: int = 0
@@ -76,6 +78,7 @@ class FakeBroker:
             now_ms=cluster.clock.now_ms,
             reregister=self._register,
         )
+        self.api = ControllerApi(self.controller)
         self.admin = TopicsAdmin(
             self.session,
             self.publisher,
@@ -215,6 +218,10 @@ class FakeCluster:
         (active,) = [b.controller for b in self.brokers.values() if b.is_up and b.controller.is_active]
         return active
 
+    @property
+    def api(self) -> ControllerApi:
+        return next(b.api for b in self.brokers.values() if b.controller is self.controller)
+
     def broker(self, broker_id: int) -> FakeBroker:
         return self.brokers[broker_id]
 
@@ -244,3 +251,19 @@ async def fake_cluster(directory, count: int = 3, racks=None) -> AsyncIterator[F
         yield cluster
         nursery.cancel_scope.cancel()
     await store.close()
+
+
+async def create(cluster: FakeCluster, name: str, assignments, configs=()) -> Result:
+    """Creates a topic through the first broker that is up."""
+    admin = next(broker.admin for broker in cluster.brokers.values() if broker.is_up)
+    topic = NewTopic(name, assignments=dict(enumerate(assignments)), configs=configs)
+    return (await admin.create_topics([topic], 5_000))[name]
+
+
+async def state_of(cluster: FakeCluster, topic: str, partition: int = 0) -> PartitionStateZNode:
+    """The state of a partition as the store has it."""
+    tp = TopicPartition(topic, partition)
+    session = cluster.store.session()
+    node = PartitionStateZNode.decode(tp, *await session.get(PartitionStateZNode.path(tp)))
+    await session.close()
+    return node

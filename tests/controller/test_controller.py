@@ -12,34 +12,12 @@ from pybroker.metadata.znodes import (
     DeleteTopicsTopicZNode,
     LeaderAndIsr,
     LogDirEventNotificationZNode,
-    PartitionStateZNode,
     TopicZNode,
 )
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.protocol.messages import UpdateMetadataRequest
-from tests.controller.cluster import fake_cluster
-
-
-@pytest.fixture
-async def cluster(tmp_path):
-    async with fake_cluster(tmp_path) as cluster:
-        yield cluster
-
-
-async def create(cluster, name, assignments, configs=()):
-    """Creates a topic through broker 1 and returns its result."""
-    admin = next(b.admin for b in cluster.brokers.values() if b.is_up)
-    topic = NewTopic(name, assignments=dict(enumerate(assignments)), configs=configs)
-    return (await admin.create_topics([topic], 5_000))[name]
-
-
-async def state_of(cluster, topic, partition=0):
-    tp = TopicPartition(topic, partition)
-    session = cluster.store.session()
-    node = PartitionStateZNode.decode(tp, *await session.get(PartitionStateZNode.path(tp)))
-    await session.close()
-    return node
+from tests.controller.cluster import create, state_of
 
 
 async def test_one_broker_wins_and_all_know_it(cluster):
