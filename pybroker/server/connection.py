@@ -254,9 +254,8 @@ class Connection:
         self._transport.close()
         if self.close_reason:
             log.info(
-                "closed connection %s of %s on %s: %s",
+                "closed connection %s on %s: %s",
                 self.state.connection_id,
-                self.state.client_host,
                 self.state.listener,
                 self.close_reason,
             )

@@ -122,7 +122,7 @@ class Dispatcher:
             header, start = call.decode_header(frame, 0)
             request, end = call.decode_body(frame, start)
         except MalformedMessage as error:
-            raise self._refusal(f"{call.api.name} version {version} is malformed: {error}") from None
+            raise self._refusal(f"malformed: {error}") from None
         if end != len(frame):
             raise self._refusal(f"{call.api.name} version {version} has {len(frame) - end} bytes too many")
         context = RequestContext(key, version, correlation_id, header.client_id, connection, self._image())
@@ -188,7 +188,8 @@ class Dispatcher:
         """Makes the row of an API and version; None for a version of ApiVersions that is not served."""
         route = self._routes.get(key)
         if route is None:
-            raise self._refusal(f"API {key} version {version} is not served")
+            name = api_by_key[key].name if key in api_by_key else "the unknown"
+            raise self._refusal(f"{name} API {key} is not served")
         api = api_by_key[key]
         if not route.min_version <= version <= route.max_version:
             if key == API_VERSIONS:

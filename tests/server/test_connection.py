@@ -211,7 +211,7 @@ async def test_a_bad_size_closes_with_one_line_after_the_replies_before_it(
         assert served.transport.is_closed
         assert served.transport.frames() == [b"re:a"]
     assert [record.getMessage() for record in caplog.records] == [
-        "closed connection c-1 of  on PLAINTEXT: a frame of 101 bytes, more than the 100 bytes allowed"
+        "closed connection c-1 on PLAINTEXT: a frame of 101 bytes, more than the 100 bytes allowed"
     ]
 
 

@@ -121,15 +121,15 @@ async def test_api_versions_has_no_tags_in_its_response_header() -> None:
     [
         (b"", "a frame of 0 bytes is no request"),
         (b"\0\x03\0\x01\0\0\0", "a frame of 7 bytes is no request"),
-        (frame(4711, 0, b""), "API 4711 version 0 is not served"),
-        (frame(-1, 0, b""), "API -1 version 0 is not served"),
-        (frame(2, 1, encode(ListOffsetsRequest(), 1)), "API 2 version 1 is not served"),
+        (frame(4711, 0, b""), "the unknown API 4711 is not served"),
+        (frame(-1, 0, b""), "the unknown API -1 is not served"),
+        (frame(2, 1, encode(ListOffsetsRequest(), 1)), "ListOffsets API 2 is not served"),
         (frame(3, 13, b""), "Metadata version 13 is not served"),
         (frame(3, -1, b""), "Metadata version -1 is not served"),
-        (METADATA[:-1], "Metadata version 1 is malformed"),
-        (METADATA[:9], "Metadata version 1 is malformed"),
-        (METADATA + b"?", "Metadata version 1"),
-        (frame(3, 1, struct.pack(">i", 2**31 - 1)), "Metadata version 1 is malformed"),
+        (METADATA[:-1], "malformed: MetadataRequest v1"),
+        (METADATA[:9], "malformed: RequestHeader v1"),
+        (METADATA + b"?", "Metadata version 1 has 1 bytes too many"),
+        (frame(3, 1, struct.pack(">i", 2**31 - 1)), "malformed: MetadataRequest v1"),
     ],
 )
 async def test_what_cannot_be_read_or_is_not_served_closes_the_connection(bad: bytes, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pybroker.protocol.apis import ApiSpec, api_by_key
@@ -21,14 +21,20 @@ INTERESTING = (
 _SCALARS: dict[str, Any] = {"string": "some-name", "uuid": bytes(range(16)), "bool": True, "float64": 1.5}
 
 
-def mutated_frames(seed: int, count: int) -> Iterator[bytes]:
-    """``count`` frames without their sizes; about one in fifty is left as it was."""
+def mutated_frames(
+    seed: int, count: int, served: Mapping[int, tuple[int, int]] | None = None
+) -> Iterator[bytes]:
+    """``count`` frames without their sizes; about one in fifty is left as it was.
+
+    Nine in ten are of the APIs and versions in ``served``, when it is given.
+    """
     rng = random.Random(seed)
-    apis = list(api_by_key.values())
+    everything = {api.key: api.versions for api in api_by_key.values()}
     known: dict[tuple[int, int], bytes] = {}
     for _ in range(count):
-        api = rng.choice(apis)
-        version = rng.randint(*api.versions)
+        ranges = served if served and rng.random() < 0.9 else everything
+        api = api_by_key[rng.choice(list(ranges))]
+        version = rng.randint(*ranges[api.key])
         frame = known.get((api.key, version))
         if frame is None:
             frame = known[api.key, version] = sample_frame(api, version)

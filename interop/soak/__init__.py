@@ -1,0 +1,1 @@
+"""Long runs against a real broker process, with a seed, progress and a table of results."""
