@@ -29,6 +29,7 @@ from pybroker.coordination.fetch_sessions import (
     open_context,
 )
 from pybroker.handlers.context import RequestContext
+from pybroker.handlers.fetch_conversion import adapt_to_version, refusal
 from pybroker.handlers.leader_hints import current_leader
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
@@ -41,7 +42,6 @@ from pybroker.storage.handles import FileSlice
 FIRST_VERSION_WITH_REPLY_LIMIT = 3
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 FIRST_VERSION_WITH_LEADER_HINTS = 16
-INVALID_HIGH_WATERMARK = -1
 _LEADER_MOVED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
 
 
@@ -74,11 +74,12 @@ class FetchHandler:
         outcome = context.finish(harvest.replies, self.now_ms())
         if outcome.error is not ErrorCode.NONE:
             harvest.release()
+        replies = await adapt_to_version(ctx.api_version, outcome.replies, self.replicas)
         return FetchResponse(
             error_code=outcome.error,
             session_id=outcome.session_id,
-            responses=_by_topic(outcome.replies),
-            node_endpoints=_node_endpoints(ctx, outcome.replies),
+            responses=_by_topic(replies),
+            node_endpoints=_node_endpoints(ctx, replies),
         )
 
     async def _harvest(self, ctx: RequestContext, request: FetchRequest, context: FetchContext) -> _Harvest:
@@ -204,12 +205,7 @@ def _found(target: FetchTarget, fetched: FetchedData) -> FetchResponse.Partition
 
 
 def _refusal(ctx: RequestContext, target: FetchTarget, error: ApiError) -> FetchResponse.PartitionData:
-    data = FetchResponse.PartitionData(
-        partition_index=target.partition,
-        error_code=error.code,
-        high_watermark=INVALID_HIGH_WATERMARK,
-        records=b"",
-    )
+    data = refusal(target, error.code)
     if error.code in _LEADER_MOVED and ctx.api_version >= FIRST_VERSION_WITH_LEADER_HINTS and target.topic:
         hint = current_leader(ctx.image, TopicPartition(target.topic, target.partition), ctx.listener)
         data.current_leader = FetchResponse.LeaderIdAndEpoch(
