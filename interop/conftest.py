@@ -1,6 +1,6 @@
 """The server under test, shared by all ecosystems of one run and brought back when a test left it dead."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -11,6 +11,7 @@ NOT_YET_SERVED = ("groups", "administration")
 
 WHOLE_SCALE = 10_000
 QUICK_SCALE = 300
+SERVER_LOG_LINES = 40
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +35,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """What the server is known not to serve is said, not silently left out."""
     if config.getoption("--server") == "pybroker" and not config.getoption("--unserved"):
         terminalreporter.write_line(f"not served yet, left out: {', '.join(NOT_YET_SERVED)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the server wrote while it ran."""
+    report = yield
+    server = getattr(item, "funcargs", {}).get("_running_server")
+    if report.failed and server is not None:
+        report.sections.append(("the server's log", server.log_tail(SERVER_LOG_LINES)))
+    return report
 
 
 @pytest.fixture(scope="session")
