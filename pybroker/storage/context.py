@@ -38,6 +38,12 @@ class IndexCache:
         if self._bytes > self._max_bytes:
             self._evict()
 
+    def sealed(self, segment: "Segment") -> None:
+        """Tells that a segment's indexes have stopped growing."""
+        self._bytes += segment.index_bytes_in_memory
+        if self._bytes > self._max_bytes:
+            self._evict()
+
     def _evict(self) -> None:
         kept: deque[Segment] = deque()
         total = sum(segment.index_bytes_in_memory for segment in self._loaded)

@@ -182,6 +182,7 @@ class LogFiles:
         except OSError as error:
             self._append_failed(error)
         self._segments.add(segment)
+        self._context.index_cache.sealed(sealed)
         self._set_config(self._config)
 
     def _new_segment(self, base_offset: Offset) -> Segment:

@@ -203,12 +203,17 @@ class Segment:
         )
 
     def write_indexes(self, *, final: bool = False) -> None:
-        """Appends new entries to the index files; ``final`` forces the last timestamp in first (seal,
-        close)."""
+        """Appends new entries to the index files.
+
+        Args:
+            final: forces the largest timestamp in first, as sealing and closing do.
+        """
+        if self._unwritten_aborted:
+            self._write_aborted()
+        if final and self._max_timestamp is not None:
+            self.time_index.maybe_append(self._max_timestamp, self._max_timestamp_offset)
         if self._offset_index is None or self._time_index is None:
             return
-        if final:
-            self._time_index.maybe_append(*self.max_timestamp_and_offset)
         self._write_index(self._offset_index, names.INDEX)
         self._write_index(self._time_index, names.TIME_INDEX)
 

@@ -1,0 +1,254 @@
+"""Log directories: owners, locks, placement, deletion, failure, and what a restart finds."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pybroker.model.ids import TopicPartition, new_topic_id
+from pybroker.storage.context import StorageContext
+from pybroker.storage.errors import LogDirFailed, LogDirUnusable
+from pybroker.storage.files import Files
+from pybroker.storage.log_config import LogConfig
+from pybroker.storage.log_manager import LoadProgress, LogManager
+from pybroker.storage.meta_properties import MetaProperties
+from tests.storage.conftest import Clock, all_offsets, batch
+
+ZERO, ONE, TWO = (TopicPartition("a-b.c", n) for n in range(3))
+
+
+class BrokenFiles(Files):
+    """Fails every change below one directory once told so."""
+
+    broken: str | None = None
+
+    def open(self, path: str, *, create: bool = False) -> int:
+        if self.broken is not None and path.startswith(self.broken):
+            raise OSError(errno.EIO, "I/O error", path)
+        return super().open(path, create=create)
+
+    def pwrite(self, fd: int, data: bytes | bytearray | memoryview, position: int) -> int:
+        if self.broken is not None:
+            raise OSError(errno.EIO, "I/O error")
+        return super().pwrite(fd, data, position)
+
+
+def manager(*dirs: Path, clock: Clock | None = None, files: Files | None = None) -> LogManager:
+    clock = clock or Clock()
+    made = LogManager(
+        [str(path) for path in dirs], StorageContext(now_ms=clock.now_ms, files=files or Files())
+    )
+    made.lock()
+    return made
+
+
+def test_everything_is_found_again_after_a_clean_stop(tmp_path: Path) -> None:
+    first = manager(tmp_path)
+    first.claim(1, "cluster")
+    first.load()
+    topic_id = new_topic_id()
+    log = first.create(ZERO, topic_id)
+    assert first.create(ZERO, topic_id) is log
+    log.append_as_leader(batch(5), 3)
+    log.advance_log_start_offset(2)
+    first.checkpoint_high_watermarks({ZERO: 5})
+    first.close()
+    assert (tmp_path / ".kafka_cleanshutdown").read_text() == '{"version":0,"brokerEpoch":-1}'
+    again = manager(tmp_path)
+    assert again.owner() == MetaProperties(1, "cluster")
+    told: list[LoadProgress] = []
+    again.load(told.append)
+    assert not (tmp_path / ".kafka_cleanshutdown").exists()
+    found = again.get(ZERO)
+    assert found is not None
+    assert (found.topic_id, found.log_start_offset, all_offsets(found)) == (topic_id, 2, [2, 3, 4])
+    assert again.read_high_watermarks() == {ZERO: 5}
+    assert [(step.partitions_done, step.partitions_total, step.recovering) for step in told] == [
+        (1, 1, False)
+    ]
+    again.release()
+
+
+def test_without_the_mark_the_next_start_recovers(tmp_path: Path) -> None:
+    first = manager(tmp_path)
+    first.load()
+    first.create(ZERO).append_as_leader(batch(5), 3)
+    first.release()
+    again = manager(tmp_path)
+    told: list[LoadProgress] = []
+    again.load(told.append)
+    assert told[0].recovering
+    found = again.get(ZERO)
+    assert found is not None
+    assert all_offsets(found) == list(range(5))
+    again.release()
+
+
+def test_a_directory_has_one_broker_at_a_time(tmp_path: Path) -> None:
+    first = manager(tmp_path)
+    with pytest.raises(LogDirUnusable, match="in use by another broker of this process"):
+        manager(tmp_path)
+    first.release()
+    manager(tmp_path).release()
+
+
+def test_another_process_holding_the_lock_is_noticed(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pybroker.storage.dir_lock import DirectoryLock;"
+        "lock = DirectoryLock(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LogDirUnusable, match=r"\.lock is held"):
+            manager(tmp_path)
+    finally:
+        holder.communicate()
+    manager(tmp_path).release()
+
+
+def test_another_brokers_or_clusters_directory_is_refused(tmp_path: Path) -> None:
+    first = manager(tmp_path)
+    first.claim(1, "cluster")
+    for broker, cluster in ((2, "cluster"), (1, "other")):
+        with pytest.raises(LogDirUnusable, match="belong to"):
+            first.claim(broker, cluster)
+    first.claim(1, "cluster")
+    first.release()
+
+
+@pytest.mark.parametrize("text", ["version=1\nnode.id=1\n", "version=0\nbroker.id=x\n", "broker.id=1\n"])
+def test_a_strange_meta_properties_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "meta.properties").write_text(text)
+    first = manager(tmp_path)
+    with pytest.raises(LogDirUnusable):
+        first.owner()
+    first.release()
+
+
+def test_unknown_keys_of_meta_properties_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "meta.properties").write_text("#\nversion=0\nbroker.id=1\ndirectory.id=abc\n")
+    first = manager(tmp_path)
+    first.claim(1, "cluster")
+    assert "directory.id=abc" in (tmp_path / "meta.properties").read_text()
+    first.release()
+
+
+def test_directories_that_disagree_are_refused(tmp_path: Path) -> None:
+    for n in (1, 2):
+        made = manager(tmp_path / str(n))
+        made.claim(n, "cluster")
+        made.release()
+    both = manager(tmp_path / "1", tmp_path / "2")
+    with pytest.raises(LogDirUnusable, match="disagree"):
+        both.owner()
+    both.release()
+
+
+def test_new_partitions_go_where_the_fewest_are(tmp_path: Path) -> None:
+    made = manager(tmp_path / "x", tmp_path / "y", tmp_path / "z")
+    made.load()
+    for n in range(6):
+        made.create(TopicPartition("t", n))
+    assert [len(list((tmp_path / name).glob("t-*"))) for name in "xyz"] == [2, 2, 2]
+    assert made.create(ZERO, log_dir=str(tmp_path / "y")).log_dir == str(tmp_path / "y")
+    made.release()
+
+
+def test_a_deleted_partition_is_renamed_now_and_removed_later_even_over_a_restart(tmp_path: Path) -> None:
+    clock = Clock()
+    made = manager(tmp_path, clock=clock)
+    made.load()
+    made.create(ZERO).append_as_leader(batch(5), 0)
+    made.create(ONE)
+    assert made.delete_async(ZERO)
+    assert not made.delete_async(ZERO)
+    assert made.get(ZERO) is None
+    (renamed,) = tmp_path.glob("*-delete")
+    assert renamed.name.startswith("a-b.c-0.")
+    assert made.empty_trash() == 0
+    fresh = made.create(ZERO)
+    assert fresh.log_end_offset == 0
+    clock.now += LogConfig().file_delete_delay_ms
+    assert made.empty_trash() == 1
+    assert not renamed.exists()
+    assert made.delete_async(ONE)
+    made.close()
+    again = manager(tmp_path)
+    again.load()
+    assert again.get(ONE) is None
+    assert again.empty_trash() == 1
+    assert not list(tmp_path.glob("*-delete"))
+    again.release()
+
+
+def test_a_stray_replica_is_put_aside_and_stays_there(tmp_path: Path) -> None:
+    made = manager(tmp_path)
+    made.load()
+    made.create(ZERO)
+    made.mark_stray(ZERO)
+    made.close()
+    again = manager(tmp_path)
+    again.load()
+    assert again.get(ZERO) is None
+    assert len(list(tmp_path.glob("*-stray"))) == 1
+    again.release()
+
+
+def test_a_foreign_directory_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "holiday photos").mkdir()
+    made = manager(tmp_path)
+    with pytest.raises(LogDirUnusable, match="holiday photos"):
+        made.load()
+    made.release()
+
+
+def test_a_failing_disk_takes_its_directory_offline_and_the_rest_goes_on(tmp_path: Path) -> None:
+    files = BrokenFiles()
+    told: list[str] = []
+    context = StorageContext(
+        now_ms=Clock().now_ms, files=files, on_failure=lambda path, _error: told.append(path)
+    )
+    made = LogManager([str(tmp_path / "x"), str(tmp_path / "y")], context)
+    made.lock()
+    made.load()
+    logs = [made.create(partition) for partition in (ZERO, ONE)]
+    files.broken = str(tmp_path / "x")
+    with pytest.raises(LogDirFailed):
+        logs[0].append_as_leader(batch(1), 0)
+    with pytest.raises(LogDirFailed):
+        logs[0].append_as_leader(batch(1), 0)
+    files.broken = None
+    assert told == [str(tmp_path / "x")]
+    assert (made.get(ZERO), made.get(ONE)) == (None, logs[1])
+    assert made.online_dirs() == [str(tmp_path / "y")]
+    logs[1].append_as_leader(batch(1), 0)
+    assert made.create(TWO).log_dir == str(tmp_path / "y")
+    made.close()
+    assert not (tmp_path / "x" / ".kafka_cleanshutdown").exists()
+    assert (tmp_path / "y" / ".kafka_cleanshutdown").exists()
+
+
+def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path) -> None:
+    first = manager(tmp_path)
+    first.load()
+    first.create(ZERO).append_as_leader(batch(5), 0)
+    first.close()
+    for name in (
+        "recovery-point-offset-checkpoint",
+        "log-start-offset-checkpoint",
+        "replication-offset-checkpoint",
+    ):
+        (tmp_path / name).write_text("0\n3\nnonsense\n")
+    again = manager(tmp_path)
+    again.load()
+    found = again.get(ZERO)
+    assert found is not None
+    assert all_offsets(found) == list(range(5))
+    assert again.read_high_watermarks() == {}
+    again.release()
