@@ -120,7 +120,7 @@ class Dispatcher:
             raise self._refusal(f"{call.api.name} before authentication")
         try:
             header, start = call.decode_header(frame, 0)
-            # Bytes after the body are ignored, as in Kafka: librdkafka 2.16 sends three with Metadata version 13.
+            # Bytes after the body are ignored, as in Kafka: librdkafka 2.16 sends three with Metadata v13.
             request, _ = call.decode_body(frame, start)
         except MalformedMessage as error:
             raise self._refusal(f"malformed: {error}") from None

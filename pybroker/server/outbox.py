@@ -37,10 +37,14 @@ class Outbox:
     def add(self, parts: Iterable[Part]) -> None:
         """Queues one reply. File slices belong to the outbox from now on."""
         for part in parts:
-            self._parts.append(part)
-            self.pending_bytes += len(part)
+            size = len(part)
             if not isinstance(part, _MEMORY):
+                if size == 0:  # nothing to send, and nothing may seem to follow what comes before
+                    part.release()
+                    continue
                 self._files += 1
+            self._parts.append(part)
+            self.pending_bytes += size
 
     def flush(self) -> bool:
         """Sends what the socket takes without waiting. True when nothing is left.
@@ -93,11 +97,8 @@ class Outbox:
                     break
                 parts.popleft()
                 self._files -= 1
-                if len(part):
-                    self._head = part
-                    return True
-                part.release()
-                continue
+                self._head = part
+                return True
             if run and size + len(part) > JOINED_BYTES:
                 break
             parts.popleft()

@@ -1,5 +1,6 @@
 """One connection: one receive per wake-up, replies in order and in one send, nothing held back by a wait."""
 
+import gc
 import logging
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -314,6 +315,17 @@ async def test_memory_before_a_file_says_that_more_follows() -> None:
         assert served.transport.log[2:] == [("send", 4, True), ("file", 8), ("wait", 1)]
 
 
+async def test_an_empty_slice_at_the_end_does_not_make_the_kernel_wait_for_more() -> None:
+    async def fetch(frame: memoryview) -> Reply:
+        return [SIZE.pack(3), b"abc", MemorySlice(b"")]
+
+    async with serving() as served:
+        served.handler.special[b"fetch"] = fetch
+        served.transport.feed_frames([b"fetch"])
+        await served.transport.wait_for_frames(1)
+        assert [call for call in served.transport.log if call[0] == "send"] == [("send", 7, False)]
+
+
 async def test_a_file_cut_short_closes_the_connection_and_is_never_padded() -> None:
     cut, behind = MemorySlice(b"12345678", cut=3), MemorySlice(b"x")
 
@@ -428,3 +440,20 @@ async def test_bytes_are_counted_both_ways() -> None:
         await served.transport.wait_for_frames(1)
         assert served.metrics.bytes_in == 5
         assert served.metrics.bytes_out == struct.calcsize(">i") + len(b"re:a")
+
+
+async def test_requests_leave_nothing_for_the_cycle_collector() -> None:
+    async with serving() as served:
+        served.transport.feed_frames([b"a"] * 10)
+        await served.transport.wait_for_frames(10)
+        gc.collect()
+        gc.disable()
+        try:
+            before = gc.get_count()[0]
+            for number in range(2, 22):
+                served.transport.feed_frames([b"a"] * 10)
+                await served.transport.wait_for_frames(10 * number)
+            assert gc.get_count()[0] - before < 100
+            assert gc.collect() < 20
+        finally:
+            gc.enable()

@@ -29,6 +29,8 @@ from pybroker.server.transport import SocketTransport
 from tests.support.memory_transport import SIZE, MemoryTransport
 from tests.support.mutated_frames import mutated_frames
 
+pytestmark = pytest.mark.fallbacks
+
 MEBIBYTE = 1024 * 1024
 
 

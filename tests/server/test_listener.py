@@ -2,12 +2,14 @@
 
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import trio
+import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pybroker.handlers.context import ConnectionState
@@ -16,6 +18,8 @@ from pybroker.model.endpoint import Endpoint, SecurityProtocol
 from pybroker.server.limits import ServerSettings
 from pybroker.server.listener import CannotListen, Listener, Server, bind
 from tests.support.memory_transport import SIZE, MemoryTransport
+
+pytestmark = pytest.mark.fallbacks
 
 LOOPBACK = Endpoint("PLAINTEXT", "127.0.0.1", 0)
 
@@ -273,3 +277,49 @@ async def test_strangers_on_a_sasl_listener_have_a_limit_of_their_own(nursery: t
     await wait_all_tasks_blocked()
     assert large.is_closed
     assert not memory.server.handler.states[0].is_authenticated
+
+
+async def test_a_tls_listener_serves_clients_and_survives_those_that_speak_plain(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("broker.test").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    endpoint = Endpoint("SECURE", "127.0.0.1", 0, SecurityProtocol.SSL)
+    server = Server([endpoint], Echo(), ServerSettings(), ServerMetrics(), tls={"SECURE": context})
+    server.open()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        plain = await connect(server, "SECURE")
+        await plain.send_all(SIZE.pack(2) + b"hi, this is no handshake")
+        with suppress(trio.BrokenResourceError):
+            while await plain.receive_some(100):  # an alert may come first
+                pass
+        raw = await connect(server, "SECURE")
+        secure = trio.SSLStream(raw, trusting, server_hostname="broker.test")
+        await secure.send_all((SIZE.pack(100_000) + bytes(100_000)) * 3)
+        received = 0
+        while received < 3 * 100_004:
+            received += len(await secure.receive_some(1 << 20))
+        (state, *_) = server.handler.states
+        assert state.connection_id.startswith(f"127.0.0.1:{server.ports['SECURE']}-127.0.0.1:")
+        await server.stop()
+    assert sum("TLS handshake with 127.0.0.1" in record.getMessage() for record in caplog.records) == 1
+    assert server.metrics.connections == 0
+
+
+async def test_run_ends_when_the_server_was_stopped() -> None:
+    server = Server([LOOPBACK], Echo(), ServerSettings(), ServerMetrics())
+    server.open()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.run)
+            stream = await connect(server)
+            assert await is_served(stream)
+            await server.stop()
+    assert await stream.receive_some(1) == b""
+    with pytest.raises(OSError, match="connect"):
+        await connect(server)

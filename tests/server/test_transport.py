@@ -13,6 +13,8 @@ import trustme
 from pybroker.server.platform import FORCE_FALLBACKS, PORTABLE, Platform, choose_platform
 from pybroker.server.transport import LOW_WATERMARK_BYTES, SocketTransport, TlsTransport
 
+pytestmark = pytest.mark.fallbacks
+
 PLATFORMS = [choose_platform({}), PORTABLE]
 
 
