@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+KIND ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint fmt types bench bench-quick interop interop-quick spec-check soak stubs clean
@@ -47,8 +48,8 @@ interop-quick: $(VENV)/.dev ## The part of it that runs in CI
 spec-check: $(VENV)/.dev ## Compare protocol_specs/ with the definitions in Kafka's jars
 	$(BIN)/python -m interop.spec_check $(ARGS)
 
-soak: $(VENV)/.dev ## A long run under load that watches memory and latency
-	$(BIN)/python -m interop.benchmarks --soak $(ARGS)
+soak: $(VENV)/.dev ## Long runs: make soak KIND=mutated-frames ARGS='--frames 100000'
+	$(BIN)/python -m interop.soak $(KIND) $(ARGS)
 
 stubs: $(VENV)/.dev ## Write pybroker/protocol/messages.pyi from the specs
 	$(BIN)/python -m pybroker.protocol.stubs
