@@ -4,9 +4,17 @@ from collections.abc import Iterable, Sequence
 
 from crc32c import crc32c
 
-from pybroker.model.ids import NO_PRODUCER_ID, LeaderEpoch, Offset, ProducerEpoch, ProducerId
+from pybroker.model.ids import (
+    NO_PRODUCER_EPOCH,
+    NO_PRODUCER_ID,
+    LeaderEpoch,
+    Offset,
+    ProducerEpoch,
+    ProducerId,
+)
 from pybroker.records.compression import compress
 from pybroker.records.header import (
+    COMPRESSION_MASK,
     CONTROL_FLAG,
     CURRENT_MAGIC,
     DELETE_HORIZON_FLAG,
@@ -115,7 +123,8 @@ class RecordBatchBuilder:
             ValueError: there are no records, and no last offset delta was given; or the producer's fields
                 do not agree with each other.
         """
-        self._check_producer()
+        attributes = self._attributes(self.compression if self._body else CompressionType.NONE)
+        check_producer(self.producer_id, self.producer_epoch, self.base_sequence, attributes)
         if last_offset_delta is None:
             if not self._count:
                 raise ValueError("a batch needs a record")
@@ -123,12 +132,12 @@ class RecordBatchBuilder:
         if max_timestamp is None:
             by_broker = self.timestamp_type is TimestampType.LOG_APPEND_TIME
             max_timestamp = self.log_append_time_ms if by_broker else self.max_timestamp
-        codec = self.compression if self._body else CompressionType.NONE
+        codec = attributes & COMPRESSION_MASK
         return assemble_batch(
-            compress(codec, self._body, level=self.level) if codec else self._body,
+            compress(self.compression, self._body, level=self.level) if codec else self._body,
             base_offset=self.base_offset,
             leader_epoch=self.leader_epoch,
-            attributes=self._attributes(codec),
+            attributes=attributes,
             last_offset_delta=last_offset_delta,
             base_timestamp=NO_TIMESTAMP if self._base_timestamp is None else self._base_timestamp,
             max_timestamp=max_timestamp,
@@ -137,15 +146,6 @@ class RecordBatchBuilder:
             base_sequence=self.base_sequence,
             record_count=self._count,
         )
-
-    def _check_producer(self) -> None:
-        if self.producer_id == NO_PRODUCER_ID:
-            if self.is_transactional:
-                raise ValueError("a transactional batch needs a producer id")
-        elif self.producer_epoch < 0:
-            raise ValueError(f"producer epoch {self.producer_epoch} is negative")
-        elif self.base_sequence < 0 and not self.is_control:
-            raise ValueError(f"sequence number {self.base_sequence} is negative")
 
     def _attributes(self, codec: CompressionType) -> int:
         return (
@@ -196,6 +196,23 @@ def build_batch(
     for record in records:
         builder.append(record.key, record.value, record.timestamp, record.headers, offset=record.offset)
     return builder.build()
+
+
+def check_producer(
+    producer_id: ProducerId, producer_epoch: ProducerEpoch, base_sequence: int, attributes: int
+) -> None:
+    """Check that the producer's fields of a batch agree with each other.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if producer_id == NO_PRODUCER_ID:
+        if attributes & TRANSACTIONAL_FLAG:
+            raise ValueError("a transactional batch needs a producer id")
+    elif producer_epoch == NO_PRODUCER_EPOCH:
+        raise ValueError("a batch with a producer id needs a producer epoch")
+    elif base_sequence < 0 and not attributes & CONTROL_FLAG:
+        raise ValueError(f"sequence number {base_sequence} is negative")
 
 
 def assemble_batch(

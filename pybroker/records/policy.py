@@ -70,7 +70,7 @@ class ValidationPolicy:
     @needs_full.default
     def _derive_needs_full(self) -> bool:
         return (
-            self.level is ValidationLevel.FULL
+            self.level >= ValidationLevel.FULL
             or self.compacted
             or self.timestamp_type is TimestampType.LOG_APPEND_TIME
             or self.before_max_ms != NO_BOUND_MS

@@ -6,12 +6,64 @@ Source: Kafka's ``LogValidator.buildRecordsAndAssignOffsets``.
 from collections.abc import Iterable
 
 from pybroker.model.errors import ErrorCode
-from pybroker.records.batch import iter_records
-from pybroker.records.builder import RecordBatchBuilder
+from pybroker.records.batch import iter_records, open_pieces
+from pybroker.records.builder import RecordBatchBuilder, assemble_batch, check_producer
+from pybroker.records.compression import compress
 from pybroker.records.errors import InvalidRecords
-from pybroker.records.header import NO_TIMESTAMP, BatchHeader, CompressionType, Record, TimestampType
+from pybroker.records.header import (
+    CONTROL_FLAG,
+    NO_TIMESTAMP,
+    TIMESTAMP_TYPE_FLAG,
+    TRANSACTIONAL_FLAG,
+    BatchHeader,
+    Buffer,
+    CompressionType,
+    Record,
+    TimestampType,
+)
+from pybroker.records.layout import BATCH_HEADER_BYTES
 from pybroker.records.policy import ValidationPolicy
 from pybroker.records.refusals import too_large
+
+
+def change_codec(
+    batch: memoryview,
+    header: BatchHeader,
+    policy: ValidationPolicy,
+    now_ms: int,
+    target: CompressionType,
+    max_timestamp: int,
+) -> memoryview:
+    """One whole, checked batch under another codec, its encoded records left as they are.
+
+    Only for records whose offsets count up and whose first has the base timestamp; raises as
+    :func:`compress_again`.
+    """
+    by_broker = policy.timestamp_type is TimestampType.LOG_APPEND_TIME
+    try:
+        check_producer(header.producer_id, header.producer_epoch, header.base_sequence, header.attributes)
+    except ValueError as error:
+        raise _unwritable(error, policy) from error
+    if header.compression_id:
+        body: Buffer = b"".join(open_pieces(batch, header, policy.max_decompressed_bytes))
+    else:
+        body = batch[BATCH_HEADER_BYTES:]
+    built = assemble_batch(
+        compress(target, body, level=_level(policy, target)) if target else body,
+        base_offset=header.base_offset,
+        leader_epoch=header.leader_epoch,
+        attributes=target
+        | (TIMESTAMP_TYPE_FLAG if by_broker else 0)
+        | (header.attributes & (TRANSACTIONAL_FLAG | CONTROL_FLAG)),
+        last_offset_delta=header.last_offset_delta,
+        base_timestamp=header.base_timestamp,
+        max_timestamp=now_ms if by_broker else max_timestamp,
+        producer_id=header.producer_id,
+        producer_epoch=header.producer_epoch,
+        base_sequence=header.base_sequence,
+        record_count=header.record_count,
+    )
+    return _checked(built, policy)
 
 
 def compress_again(
@@ -38,7 +90,7 @@ def build_for_topic(
     by_broker = policy.timestamp_type is TimestampType.LOG_APPEND_TIME
     builder = RecordBatchBuilder(
         compression=target,
-        level=policy.compression_level if target == policy.compression_type else None,
+        level=_level(policy, target),
         timestamp_type=policy.timestamp_type,
         log_append_time_ms=now_ms if by_broker else NO_TIMESTAMP,
     )
@@ -52,9 +104,21 @@ def build_for_topic(
     try:
         for record in records:
             builder.append(record.key, record.value, record.timestamp, record.headers)
-        built = memoryview(bytearray(builder.build()))
+        built = builder.build()
     except ValueError as error:
-        raise InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, f"{error}{policy.where}") from error
+        raise _unwritable(error, policy) from error
+    return _checked(built, policy)
+
+
+def _level(policy: ValidationPolicy, target: CompressionType) -> int | None:
+    return policy.compression_level if target == policy.compression_type else None
+
+
+def _checked(built: bytes, policy: ValidationPolicy) -> memoryview:
     if len(built) > policy.max_message_bytes:
         raise too_large(len(built), policy)
-    return built
+    return memoryview(bytearray(built))
+
+
+def _unwritable(error: ValueError, policy: ValidationPolicy) -> InvalidRecords:
+    return InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, f"{error}{policy.where}")

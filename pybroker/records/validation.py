@@ -5,6 +5,7 @@ Sources: Kafka's ``ProduceRequest.validateRecords``, ``UnifiedLog.analyzeAndVali
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -36,7 +37,7 @@ from pybroker.records.refusals import (
     too_large,
     unknown_codec,
 )
-from pybroker.records.rewriting import compress_again
+from pybroker.records.rewriting import change_codec, compress_again
 from pybroker.records.upconversion import convert_message_set
 
 LATEST_PRODUCE_VERSION = 13
@@ -45,7 +46,7 @@ MIN_BATCH_VERSION = 3
 
 MIN_ZSTD_VERSION = 7
 LONG_BYTES = 256 * 1024
-LONG_RECORDS = 5000
+LONG_RECORDS = 2500
 LONG_WALK_RECORDS = 50_000
 _SIGN_BIT = 1 << 63
 
@@ -118,9 +119,10 @@ def is_long(records: Buffer, policy: ValidationPolicy) -> bool:
     if codec == CompressionType.NONE:
         count = read_batch_header(records).record_count
         if full:
-            return count > LONG_RECORDS or (policy.compression_type and len(records) > LONG_BYTES) is True
-        return policy.level is not ValidationLevel.HEADER and count > LONG_WALK_RECORDS
-    if codec > CompressionType.ZSTD or not (full or policy.level):
+            compresses = policy.compression_type not in (None, CompressionType.NONE)
+            return count > LONG_RECORDS or (compresses and len(records) > LONG_BYTES)
+        return policy.level >= ValidationLevel.STRUCTURE and count > LONG_WALK_RECORDS
+    if codec > CompressionType.ZSTD or not (full or policy.level >= ValidationLevel.STRUCTURE):
         return False
     return swells_beyond(CompressionType(codec), memoryview(records)[BATCH_HEADER_BYTES:], LONG_BYTES)
 
@@ -214,15 +216,19 @@ def _validate_fully(
 ) -> ValidatedBatch:
     """Scan every record; compress again when the topic has another codec."""
     scanned = scan_batch(batch, header, policy.max_decompressed_bytes)
-    max_timestamp, in_order = check_records((fields for _, fields in scanned), header, policy, now_ms)
+    summary = check_records((fields for _, fields in scanned), header, policy, now_ms)
     if target != header.compression_id:
-        return finish(compress_again(batch, header, policy, now_ms, target), policy, now_ms)
-    if header.compression_id != CompressionType.NONE and not in_order:
+        if summary.keeps_encoding:
+            rewritten = change_codec(batch, header, policy, now_ms, target, summary.max_timestamp)
+        else:
+            rewritten = compress_again(batch, header, policy, now_ms, target)
+        return finish(rewritten, policy, now_ms)
+    if header.compression_id != CompressionType.NONE and not summary.in_order:
         raise InvalidRecords(
             ErrorCode.UNKNOWN_SERVER_ERROR, f"the offsets of compressed records do not count up{policy.where}"
         )
     by_broker = policy.timestamp_type is TimestampType.LOG_APPEND_TIME
-    wanted = now_ms if by_broker else max_timestamp
+    wanted = now_ms if by_broker else summary.max_timestamp
     if header.timestamp_type is policy.timestamp_type and header.max_timestamp == wanted:
         return finish(batch, policy, now_ms, header)
     if batch.readonly:
@@ -231,10 +237,21 @@ def _validate_fully(
     return finish(batch, policy, now_ms)
 
 
+class RecordSummary(NamedTuple):
+    """What all records of a batch together show."""
+
+    max_timestamp: int
+    in_order: bool
+    """Offset deltas count up by 1 from 0."""
+
+    keeps_encoding: bool
+    """A batch of another codec can hold the same encoded records."""
+
+
 def check_records(
     scanned: Iterator[Fields], header: BatchHeader, policy: ValidationPolicy, now_ms: int
-) -> tuple[int, bool]:
-    """Check every record of a batch; returns the largest timestamp, and whether offset deltas count up by 1.
+) -> RecordSummary:
+    """Check every record of a batch.
 
     Raises:
         InvalidRecords: naming every record that has no key or a bad timestamp (KIP-467), or because there are
@@ -246,7 +263,9 @@ def check_records(
     checks_range = policy.timestamp_type is TimestampType.CREATE_TIME
     earliest, latest = now_ms - policy.before_max_ms, now_ms + policy.after_max_ms
     max_timestamp = NO_TIMESTAMP
+    min_timestamp = 0
     in_order = True
+    first_delta = 0
     count = header.record_count
     index = 0
     errors = RecordErrors(policy, now_ms)
@@ -258,6 +277,10 @@ def check_records(
             timestamp = to_int64(timestamp)
         if timestamp > max_timestamp:
             max_timestamp = timestamp
+        elif timestamp < min_timestamp:
+            min_timestamp = timestamp
+        if index == 0:
+            first_delta = fields.timestamp_delta
         if fields.offset_delta != index:
             in_order = False
         if compacted and fields.key_size < 0:
@@ -271,4 +294,5 @@ def check_records(
     if index < count:
         raise invalid("the records end too early", policy)
     errors.raise_if_any()
-    return max_timestamp, in_order
+    keeps_encoding = in_order and not by_batch and first_delta == 0 and min_timestamp >= NO_TIMESTAMP
+    return RecordSummary(max_timestamp, in_order, keeps_encoding)
