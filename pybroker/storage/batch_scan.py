@@ -4,8 +4,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from struct import Struct
 
-from pybroker.records.header import MIN_MESSAGE_BYTES, BatchHeader, crc_is_valid
+from crc32c import crc32c
+
+from pybroker.records.header import MIN_MESSAGE_BYTES, BatchHeader
 from pybroker.records.layout import (
+    ATTRIBUTES_POSITION,
     BATCH_HEADER,
     BATCH_HEADER_BYTES,
     LOG_OVERHEAD_BYTES,
@@ -90,6 +93,7 @@ def scan_headers(
 def batch_is_valid(header: BatchHeader, batch: memoryview) -> bool:
     """Whether a whole batch or old message has the CRC that it claims."""
     if header.magic == 2:
-        return crc_is_valid(batch)
+        crc: int = crc32c(batch[ATTRIBUTES_POSITION:])
+        return crc == header.crc
     stored = int.from_bytes(batch[LOG_OVERHEAD_BYTES:MAGIC_POSITION], "big")
     return zlib.crc32(batch[MAGIC_POSITION:]) == stored

@@ -160,6 +160,10 @@ class LogManager(LogDirs):
         """Every live log."""
         return self._logs.current.values()
 
+    def future_logs(self) -> Iterable[Log]:
+        """Every log that is to replace a live one in another directory."""
+        return self._logs.future.values()
+
     def __len__(self) -> int:
         return len(self._logs.current)
 

@@ -187,15 +187,24 @@ class _Recovery:
         if segment.has_txn_index:
             self._files.unlink_if_exists(segment.path(names.TXN_INDEX))
             segment.has_txn_index = False
+        segment.reset_indexes()
         valid_bytes, next_offset = 0, segment.base_offset
-        for position, header, batch in checked_batches(self._files, segment):
-            try:
-                self._absorb(segment, header, batch)
-            except InvalidRecords as error:
-                logger.warning("%s: control batch at %d: %s", self._partition, header.base_offset, error)
+        for position, header, batch in whole_batches(self._files, segment, 0):
+            last_offset = header.base_offset + header.last_offset_delta
+            if header.base_offset < next_offset or last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
                 break
-            valid_bytes = position + header.size_in_bytes
-            next_offset = header.next_offset
+            if not batch_is_valid(header, batch):
+                break
+            if header.producer_id >= 0 or header.leader_epoch > self._epochs.latest:
+                try:
+                    self._absorb(segment, header, batch)
+                except InvalidRecords as error:
+                    logger.warning("%s: control batch at %d: %s", self._partition, header.base_offset, error)
+                    break
+            size = len(batch)
+            segment.note_batch(position, size, last_offset, header.max_timestamp)
+            valid_bytes = position + size
+            next_offset = last_offset + 1
         self._checked += segment.size
         self._state.end_offset = max(self._state.end_offset, next_offset)
         cut = segment.size - valid_bytes
@@ -203,7 +212,6 @@ class _Recovery:
             self._files.truncate(segment.open_handle().fd, valid_bytes)
             segment.size = valid_bytes
             self._truncated += cut
-        segment.rebuild_indexes()
         segment.write_indexes(final=True)
         self._sync(segment)
         segment.drop_indexes()
@@ -215,8 +223,6 @@ class _Recovery:
             sync_file(self._files, path)
 
     def _absorb(self, segment: Segment, header: BatchHeader, batch: memoryview) -> None:
-        if header.magic < 2:
-            return
         if header.leader_epoch > self._epochs.latest:
             self._epochs.assign(header.leader_epoch, header.base_offset)
         if header.producer_id < 0:
@@ -244,20 +250,6 @@ def sync_file(files: Files, path: str) -> None:
         files.fsync(fd)
     finally:
         files.close(fd)
-
-
-def checked_batches(files: Files, segment: Segment) -> Iterator[tuple[int, BatchHeader, memoryview]]:
-    """(position, header, bytes) of the batches of a segment up to the first that is torn, corrupt or out
-    of order."""
-    expected = segment.base_offset
-    for position, header, batch in whole_batches(files, segment, 0):
-        last_offset = header.base_offset + header.last_offset_delta
-        if header.base_offset < expected or last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
-            return
-        if not batch_is_valid(header, batch):
-            return
-        yield position, header, batch
-        expected = last_offset + 1
 
 
 def whole_batches(

@@ -100,10 +100,7 @@ class Segment:
     def create(self, now_ms: int) -> None:
         """Makes the empty ``.log``; the index files follow with their first flush."""
         self.created_ms = now_ms
-        self._offset_index = OffsetIndex(self.base_offset)
-        self._time_index = TimeIndex(self.base_offset)
-        self._offset_index.persisted = self._time_index.persisted = -1
-        self._max_timestamp = NO_TIMESTAMP
+        self.reset_indexes()
         handle = self._context.handles.open(self.path(), self, create=True)
         self._context.files.truncate(handle.fd, 0)
         self._context.index_cache.loaded(self)
@@ -168,19 +165,17 @@ class Segment:
 
     def rebuild_indexes(self) -> None:
         """Makes both indexes anew from the batch headers; the batches themselves are trusted."""
-        offsets, times = OffsetIndex(self.base_offset), TimeIndex(self.base_offset)
-        offsets.persisted = times.persisted = -1
-        max_timestamp, max_offset, last_indexed = NO_TIMESTAMP, self.base_offset, 0
+        self.reset_indexes()
         for position, header in self.headers(0):
-            if header.max_timestamp > max_timestamp:
-                max_timestamp, max_offset = header.max_timestamp, header.last_offset
-            if position - last_indexed > self._interval:
-                offsets.append(header.last_offset, position)
-                times.maybe_append(max_timestamp, max_offset)
-                last_indexed = position
-        times.maybe_append(max_timestamp, max_offset)
-        self._max_timestamp, self._max_timestamp_offset = max_timestamp, max_offset
-        self._offset_index, self._time_index = offsets, times
+            self.note_batch(position, header.size_in_bytes, header.last_offset, header.max_timestamp)
+        self.time_index.maybe_append(*self.max_timestamp_and_offset)
+
+    def reset_indexes(self) -> None:
+        """Forgets all that was ever indexed; every batch must be noted again."""
+        self._offset_index, self._time_index = OffsetIndex(self.base_offset), TimeIndex(self.base_offset)
+        self._offset_index.persisted = self._time_index.persisted = -1
+        self._max_timestamp, self._max_timestamp_offset = NO_TIMESTAMP, self.base_offset
+        self.bytes_since_index = 0
 
     def drop_indexes(self) -> None:
         """Forgets the images; they must be persisted."""
@@ -278,9 +273,10 @@ class Segment:
         self.size = position + size
         if position == 0:
             self.first_timestamp = max_timestamp
-        self._note(position, size, last_offset, max_timestamp)
+        self.note_batch(position, size, last_offset, max_timestamp)
 
-    def _note(self, position: int, size: int, last_offset: Offset, max_timestamp: int) -> None:
+    def note_batch(self, position: int, size: int, last_offset: Offset, max_timestamp: int) -> None:
+        """Indexes a batch that is in the file, when an entry is due."""
         known = self._max_timestamp
         if known is None:
             known = self.max_timestamp
