@@ -1,48 +1,12 @@
 """Kafka's own command-line tools: topics, console producer and console consumer, their output checked."""
 
 import re
-import uuid
-from collections.abc import Iterator
 
 import pytest
 
-from interop.support.servers import Server
+from interop.java.tool_output import PARTITIONS, consume, describe_fields, new_name, partition_counts
 from interop.support.tool_runner import KafkaTools
 from interop.support.waiting import wait_until
-
-TOOL_SETS = [pytest.param("tools-3.9", id="3.9"), pytest.param("tools-4", id="4", marks=pytest.mark.whole)]
-PARTITIONS = 3
-
-
-@pytest.fixture(scope="module", params=TOOL_SETS)
-def tools(_running_server: Server, request: pytest.FixtureRequest) -> Iterator[KafkaTools]:
-    """One JVM for all tools of a version."""
-    tools = KafkaTools(_running_server.bootstrap, request.param)
-    yield tools
-    tools.close()
-
-
-@pytest.fixture
-def client(server: Server, tools: KafkaTools) -> KafkaTools:
-    """The name under which the matrix shows the row; also makes sure that the server is alive."""
-    assert server.is_running
-    return tools
-
-
-@pytest.fixture
-def topic(client: KafkaTools) -> str:
-    """A new topic of three partitions, made by kafka-topics."""
-    topic = new_name()
-    result = client.check(
-        "kafka-topics", "--create", "--topic", topic, "--partitions", str(PARTITIONS),
-        "--replication-factor", "1", "--config", "retention.ms=86400000",
-    )  # fmt: skip
-    assert f"Created topic {topic}." in result.output, str(result)
-    return topic
-
-
-def new_name() -> str:
-    return f"interop-tools-{uuid.uuid4().hex[:8]}"
 
 
 def test_kafka_topics_create_and_list(client: KafkaTools, topic: str) -> None:
@@ -129,24 +93,36 @@ def test_console_consumer_from_offset(client: KafkaTools, topic: str) -> None:
     assert "Processed a total of 1 messages" in result.errors
 
 
-def consume(client: KafkaTools, topic: str, partition: int, count: int) -> list[str]:
-    """`Partition:p|key|value` lines of the first `count` records."""
-    if count == 0:
-        return []
-    return client.check(
-        "kafka-console-consumer", "--topic", topic, "--partition", str(partition), "--offset", "earliest",
-        "--max-messages", str(count), "--timeout-ms", "20000", client.formatter_property, "print.key=true",
-        client.formatter_property, "print.partition=true", client.formatter_property, "key.separator=|",
-    ).lines  # fmt: skip
+def test_get_offsets(client: KafkaTools, topic: str) -> None:
+    """kafka-get-offsets: earliest, latest, by timestamp and the largest timestamp."""
+    client.check("kafka-console-producer", "--topic", topic, stdin="".join(f"line {n}\n" for n in range(30)))
+    ends = partition_counts(client, topic)
+    assert sum(ends.values()) == 30
+    assert partition_counts(client, topic, "earliest") == dict.fromkeys(range(PARTITIONS), 0)
+    by_time = partition_counts(client, topic, "1000")
+    assert by_time == {partition: 0 for partition, end in ends.items() if end}
+    largest = partition_counts(client, topic, "max-timestamp")
+    assert all(0 <= largest[partition] < end for partition, end in ends.items() if end)
 
 
-def partition_counts(client: KafkaTools, topic: str) -> dict[int, int]:
-    """Partition -> end offset, from kafka-get-offsets."""
-    lines = client.check("kafka-get-offsets", "--topic", topic).lines
-    return {int(line.split(":")[-2]): int(line.split(":")[-1]) for line in lines}
+def test_broker_api_versions(client: KafkaTools) -> None:
+    """kafka-broker-api-versions: one broker, and the APIs of a produce and a fetch are usable."""
+    result = client.check("kafka-broker-api-versions")
+    assert result.lines[0].startswith(f"{client.bootstrap} (id: 0 rack: null"), str(result)
+    apis = dict(re.findall(r"^\t(\w+)\(\d+\): (.*?),?$", result.output, re.MULTILINE))
+    for name in (
+        "Produce",
+        "Fetch",
+        "ListOffsets",
+        "Metadata",
+        "ApiVersions",
+        "CreateTopics",
+        "InitProducerId",
+    ):
+        assert "[usable: " in apis[name], f"{name}: {apis.get(name)}"
 
 
-def describe_fields(line: str) -> dict[str, str]:
-    """`Name: value` pairs of a line that --describe printed."""
-    pairs = [pair.strip().partition(":") for pair in line.split("\t") if pair.strip()]
-    return {name: value.strip() for name, _, value in pairs}
+def test_cluster_id(client: KafkaTools) -> None:
+    """kafka-cluster tells the id of the cluster, 22 characters."""
+    result = client.check("kafka-cluster", "cluster-id")
+    assert re.fullmatch(r"Cluster ID: [\w-]{22}", result.lines[0]), str(result)

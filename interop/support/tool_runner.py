@@ -63,7 +63,7 @@ class KafkaTools:
     name = "kafka-tools"
 
     def __init__(self, bootstrap: str, set_name: str) -> None:
-        self._bootstrap = bootstrap
+        self.bootstrap = bootstrap
         self._set_name = set_name
         self.version = set_name.removeprefix("tools-")
         # 4.x still takes --property, and prints that it should not have been used.
@@ -74,7 +74,10 @@ class KafkaTools:
 
     def run(self, tool: str, *arguments: str, stdin: str = "") -> ToolResult:
         """Run a tool whose `--bootstrap-server` is the server under test; any exit code is returned."""
-        return self._run(tool, ["--bootstrap-server", self._bootstrap, *arguments], stdin)
+        # kafka-cluster wants its subcommand first.
+        head = 1 if arguments and not arguments[0].startswith("-") else 0
+        where = ["--bootstrap-server", self.bootstrap]
+        return self._run(tool, [*arguments[:head], *where, *arguments[head:]], stdin)
 
     def check(self, tool: str, *arguments: str, stdin: str = "") -> ToolResult:
         """`run`, and the exit code must be 0."""
