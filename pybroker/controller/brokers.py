@@ -1,7 +1,7 @@
 """What the controller does when brokers come, go, or come back as another incarnation."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pybroker.controller import reassignment
 from pybroker.controller.context import Replica
@@ -101,10 +101,24 @@ async def _read(term: Term) -> list[tuple[BrokerIdZNode, BrokerEpoch]]:
         if node is None:
             continue
         try:
-            found.append((BrokerIdZNode.decode(broker_id, node[0]), node[1].czxid))
+            broker = BrokerIdZNode.decode(broker_id, node[0])
         except MalformedZnode as error:
             log.error("broker %d is ignored: %s", broker_id, error)
+            continue
+        if broker_id in term.context.brokers or _supports(broker, term.context.finalized_features):
+            found.append((broker, node[1].czxid))
+        else:
+            log.error("broker %d is ignored: it does not support the finalized features", broker_id)
     return found
+
+
+def _supports(broker: BrokerIdZNode, finalized: Mapping[str, int]) -> bool:
+    """Whether a broker can work at every finalized level (KIP-584)."""
+    supported = broker.features
+    return all(
+        name in supported and supported[name].min_version <= level <= supported[name].max_version
+        for name, level in finalized.items()
+    )
 
 
 async def _on_startup(term: Term, fresh: Sequence[BrokerId]) -> None:

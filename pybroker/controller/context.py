@@ -9,6 +9,7 @@ from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, ControllerE
 
 LEADER_EPOCH_DURING_DELETE = -2
 NO_EPOCH = -1
+_UNASSIGNED = ReplicaAssignment(())
 
 
 class Replica(NamedTuple):
@@ -28,6 +29,7 @@ class ControllerContext:
         self.broker_epochs: dict[BrokerId, BrokerEpoch] = {}
         self.shutting_down: set[BrokerId] = set()
         self.offline_dirs: dict[BrokerId, set[TopicPartition]] = {}
+        self.finalized_features: Mapping[str, int] = {}
         self.topic_ids: dict[str, TopicId] = {}
         self.topic_names: dict[TopicId, str] = {}
         self.assignments: dict[str, dict[int, ReplicaAssignment]] = {}
@@ -109,7 +111,7 @@ class ControllerContext:
 
     def assignment_of(self, partition: TopicPartition) -> ReplicaAssignment:
         """The assignment; an empty one for a partition that is not known."""
-        return self.assignments.get(partition.topic, {}).get(partition.partition, ReplicaAssignment(()))
+        return self.assignments.get(partition.topic, {}).get(partition.partition, _UNASSIGNED)
 
     def replicas_of(self, partition: TopicPartition) -> tuple[BrokerId, ...]:
         """The assigned replicas, the preferred leader first."""

@@ -222,7 +222,12 @@ class Controller:
         self._term = term
         self.active_id = self._config.broker_id
         log.info("broker %d is the controller, epoch %d", self._config.broker_id, epoch)
-        await fail_over(term)
+        try:
+            await fail_over(term)
+        except Exception:
+            # A controller that knows half of the cluster is worse than none.
+            self._end_term()
+            raise
         self._rebalancing.begin(term)
 
     def _end_term(self) -> None:

@@ -6,7 +6,7 @@ from pybroker.controller import brokers, notifications, preferred, reassignment,
 from pybroker.controller.responses import on_response
 from pybroker.controller.term import Term
 from pybroker.metadata.store import Create, MultiFailed, NodeExists, NoNode, SetData
-from pybroker.metadata.znodes import FeatureZNode
+from pybroker.metadata.znodes import FeatureZNode, MalformedZnode
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ async def fail_over(term: Term) -> None:
 
 
 async def _set_up_features(term: Term) -> None:
-    """Makes /feature, enabled and empty, if it is missing; enables it if it is not. Levels are kept."""
+    """Makes /feature, enabled and empty, if it is missing, and enables it if it is not. Levels are kept;
+    brokers that do not support them are not let in."""
     try:
         data, stat = await term.store.get(FeatureZNode.path)
     except NoNode:
@@ -51,7 +52,13 @@ async def _set_up_features(term: Term) -> None:
             if not isinstance(refused.error, NodeExists):
                 raise
         return
-    existing = FeatureZNode.decode(data)
+    try:
+        existing = FeatureZNode.decode(data)
+    except MalformedZnode as error:
+        log.error("the finalized features are ignored: %s", error)
+        return
+    term.context.finalized_features = existing.max_levels
     if existing.status != FeatureZNode.ENABLED:
+        term.context.finalized_features = {}
         enabled = FeatureZNode(FeatureZNode.ENABLED, {})
         await term.fenced.multi([SetData(FeatureZNode.path, enabled.encode(), stat.version)])

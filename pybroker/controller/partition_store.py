@@ -1,5 +1,6 @@
 """Reads and writes the state nodes of partitions for the controller, many at once, every write fenced."""
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from attrs import evolve, field, frozen
@@ -18,11 +19,14 @@ from pybroker.metadata.store import (
 )
 from pybroker.metadata.znodes import (
     LeaderAndIsr,
+    MalformedZnode,
     PartitionStateZNode,
     TopicPartitionsZNode,
     TopicPartitionZNode,
 )
 from pybroker.model.ids import ControllerEpoch, TopicPartition
+
+log = logging.getLogger(__name__)
 
 _PARTITIONS_PER_MULTI = 100
 
@@ -45,13 +49,17 @@ class PartitionStore:
         self._epoch = epoch
 
     async def read(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, PartitionStateZNode]:
-        """The states there are; partitions without one are left out."""
+        """The states there are; partitions without one, or with one nobody can read, are left out."""
         nodes = await self._store.get_all([PartitionStateZNode.path(partition) for partition in partitions])
-        return {
-            partition: PartitionStateZNode.decode(partition, *node)
-            for partition, node in zip(partitions, nodes, strict=True)
-            if node is not None
-        }
+        states: dict[TopicPartition, PartitionStateZNode] = {}
+        for partition, node in zip(partitions, nodes, strict=True):
+            if node is None:
+                continue
+            try:
+                states[partition] = PartitionStateZNode.decode(partition, *node)
+            except MalformedZnode as error:
+                log.error("the state of partition %s is ignored: %s", partition, error)
+        return states
 
     async def create(
         self, states: Mapping[TopicPartition, LeaderAndIsr], topics_with_folder: Collection[str]

@@ -1,14 +1,17 @@
 """Gives leadership back to the preferred replicas: when asked, and by itself when brokers lead unevenly."""
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from pybroker.controller.election import Strategy
 from pybroker.controller.partition_machine import Outcome
 from pybroker.controller.term import Term
 from pybroker.metadata.store import Delete, MultiFailed, NoNode
-from pybroker.metadata.znodes import PreferredReplicaElectionZNode
+from pybroker.metadata.znodes import MalformedZnode, PreferredReplicaElectionZNode
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
+
+log = logging.getLogger(__name__)
 
 
 async def on_wish(term: Term) -> None:
@@ -20,7 +23,10 @@ async def on_wish(term: Term) -> None:
         data, _ = await term.store.get(path)
     except NoNode:
         return
-    await elect(term, PreferredReplicaElectionZNode.decode(data))
+    try:
+        await elect(term, PreferredReplicaElectionZNode.decode(data))
+    except MalformedZnode as error:
+        log.error("a preferred election is ignored: %s", error)
     try:
         await term.fenced.multi([Delete(path)])
     except MultiFailed as refused:

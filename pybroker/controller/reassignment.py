@@ -223,7 +223,10 @@ async def _forget_wishes(term: Term, partitions: Collection[TopicPartition]) -> 
             data, stat = await term.store.get(path)
         except NoNode:
             return
-        wishes = ReassignPartitionsZNode.decode(data)
+        try:
+            wishes = ReassignPartitionsZNode.decode(data)
+        except MalformedZnode:
+            return
         left = {partition: target for partition, target in wishes.items() if partition not in partitions}
         if left == wishes:
             return

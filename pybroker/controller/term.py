@@ -72,13 +72,17 @@ class Term:
         self.channels.remove_all()
 
     def post(self, handler: Callable[[], Awaitable[None]], key: object | None = None) -> None:
-        """Lets the event loop call a handler, unless the term is over by then."""
+        """Lets the event loop call a handler, unless the term is over by then.
+
+        One with a key that waits already is not put twice. Keys of different terms are different: an old
+        term's watch must not swallow the new one's.
+        """
 
         async def call_unless_over() -> None:
             if not self.is_over:
                 await handler()
 
-        self._events.put(call_unless_over, key)
+        self._events.put(call_unless_over, None if key is None else (self, key))
 
     def watcher(self, handler: Callable[["Term"], Awaitable[None]]) -> Watcher:
         """A watcher that posts a handler; always the same one for the same handler."""

@@ -1,10 +1,9 @@
 """Brokers without disks or sockets: each has a session, a controller, an image, and remembers its orders."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
-import trio.testing
 from attrs import define, field
 
 from pybroker.controller.api import ControllerApi
@@ -28,7 +27,7 @@ from pybroker.protocol.messages import (
     UpdateMetadataRequest,
     UpdateMetadataResponse,
 )
-from tests.metadata.stores import ManualClock
+from tests.metadata.stores import ManualClock, settle
 
 VERSIONS = {LeaderAndIsrRequest: 7, UpdateMetadataRequest: 8, StopReplicaRequest: 4}
 
@@ -232,9 +231,15 @@ class FakeCluster:
         return broker
 
     async def settle(self) -> None:
-        """Waits until nobody has anything left to do. A disk sync in a thread counts as something to do."""
-        for _ in range(3):
-            await trio.testing.wait_all_tasks_blocked(0.02)
+        """Waits until nobody has anything left to do."""
+        await settle(self.store)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Waits for something that takes real time, like the next try of a channel."""
+        with trio.fail_after(10):
+            while not holds():
+                await trio.sleep(0.005)
+        await self.settle()
 
 
 @asynccontextmanager

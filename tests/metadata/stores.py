@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+import trio.testing
+
 from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
 from pybroker.metadata.store import Store
 
@@ -51,6 +53,14 @@ class ManualClock:
         self.timers = [entry for entry in self.timers if entry[0] > self.now]
         for _, callback in due:
             callback()
+
+
+async def settle(store: EmbeddedStore) -> None:
+    """Waits until nobody has anything left to do; a commit that is on its way to the disk counts as work."""
+    quiet_rounds = 0
+    while quiet_rounds < 2:
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        quiet_rounds = 0 if store._commit_lock.locked() else quiet_rounds + 1
 
 
 @asynccontextmanager

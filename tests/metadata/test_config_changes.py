@@ -1,7 +1,6 @@
 """Configurations in the store reach the image: all at start, then those that a note names."""
 
 import pytest
-import trio.testing
 
 from pybroker.metadata.config_changes import PURGE_AFTER_MS, ConfigChanges
 from pybroker.metadata.config_store import note_change, write_config
@@ -10,7 +9,7 @@ from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.registration import ensure_paths
 from pybroker.metadata.znodes import ConfigChangeZNode, ConfigEntityZNode, ConfigType, ControllerZNode
 from pybroker.model.errors import ApiError, ErrorCode
-from tests.metadata.stores import ManualClock
+from tests.metadata.stores import ManualClock, settle
 
 
 @pytest.fixture
@@ -26,11 +25,6 @@ async def session(tmp_path, clock):
     await session.create(ControllerZNode.path, ControllerZNode(1, 0).encode(), ephemeral=True)
     yield session
     await owner.close()
-
-
-async def settle():
-    for _ in range(3):
-        await trio.testing.wait_all_tasks_blocked(0.02)
 
 
 async def test_everything_is_read_at_start(session, clock):
@@ -55,12 +49,12 @@ async def test_changes_are_followed_and_malformed_ones_passed_over(session, cloc
     told = []
     publisher.on_config_change(lambda *change: told.append(change))
     await write_config(session, ConfigType.TOPIC, "t", {"a": "1"})
-    await settle()
+    await settle(session._owner)
     await session.create(ConfigChangeZNode.sequence_prefix, b"garbage", sequential=True)
     await session.create(ConfigEntityZNode.path(ConfigType.TOPIC, "bad"), b"[]")
     await note_change(session, ConfigType.TOPIC, "bad")
     await write_config(session, ConfigType.TOPIC, "t", {"a": "2"})
-    await settle()
+    await settle(session._owner)
     assert told == [(ConfigType.TOPIC, "t", {"a": "1"}), (ConfigType.TOPIC, "t", {"a": "2"})]
     nursery.cancel_scope.cancel()
 
@@ -71,10 +65,10 @@ async def test_old_notes_are_purged(session, clock, nursery):
     await changes.start()
     nursery.start_soon(changes.run)
     await note_change(session, ConfigType.TOPIC, "t")
-    await settle()
+    await settle(session._owner)
     clock.advance(PURGE_AFTER_MS + 1)
     await note_change(session, ConfigType.TOPIC, "t")
-    await settle()
+    await settle(session._owner)
     assert await session.children(ConfigChangeZNode.parent) == ["config_change_0000000001"]
     nursery.cancel_scope.cancel()
 
