@@ -47,7 +47,7 @@ from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, To
 from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.codec import decoder, parts_encoder
 from pybroker.replication.maintenance import Maintenance
-from pybroker.replication.partition import Partition
+from pybroker.replication.partition import Partition, open_partition
 from pybroker.replication.replicas import LeadershipChange, Replicas
 from pybroker.replication.topic_settings import log_config, partition_settings
 from pybroker.server.dispatch import Dispatcher
@@ -376,7 +376,7 @@ class Broker:
         settings = partition_settings(tp, self._topic_config(tp.topic), self.config)
         log = self._logs.create(tp, topic_id if topic_id != ZERO_TOPIC_ID else None, settings.log)
         checkpointed = self._checkpointed_high_watermarks.pop(tp, 0)
-        return Partition(tp, self.broker_id, log, settings, checkpointed)
+        return open_partition(tp, topic_id, self.broker_id, log, settings, checkpointed)
 
     def _on_leadership(self, change: LeadershipChange) -> None:
         logger.debug("%s: %s", change.partition.tp, "leading" if change.is_leader else "no longer leading")

@@ -13,6 +13,7 @@ from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import (
     NO_LEADER,
     NO_LEADER_EPOCH,
+    ZERO_TOPIC_ID,
     BrokerId,
     ControllerEpoch,
     LeaderEpoch,
@@ -105,6 +106,16 @@ class Partition:
         """Obey a changed topic configuration from now on."""
         self.settings = settings
         self.log.update_config(settings.log)
+
+    @property
+    def low_watermark(self) -> Offset:
+        """The largest log start offset that all replicas are known to have reached."""
+        return self.log.log_start_offset
+
+    def advance_log_start_offset(self, offset: Offset) -> None:
+        """Records before ``offset``, which is at most the high watermark, count as deleted from now on."""
+        if self.log.advance_log_start_offset(offset):
+            self.waiters.wake_all()
 
     # -- roles ---------------------------------------------------------------------------------------
 
@@ -202,3 +213,21 @@ class Partition:
     def end_offset_for_epoch(self, epoch: LeaderEpoch) -> EpochEndOffset:
         """Where the largest epoch at or below ``epoch`` ends (KIP-101)."""
         return self.log.end_offset_for_epoch(epoch)
+
+
+def open_partition(
+    tp: TopicPartition,
+    topic_id: TopicId,
+    broker_id: BrokerId,
+    log: Log,
+    settings: PartitionSettings,
+    checkpointed_high_watermark: Offset = 0,
+) -> Partition:
+    """The partition on a log that may be new or from before.
+
+    Raises:
+        ApiError: INCONSISTENT_TOPIC_ID, when the log belongs to an earlier topic of the same name.
+    """
+    if ZERO_TOPIC_ID not in (topic_id, log.topic_id or ZERO_TOPIC_ID) and log.topic_id != topic_id:
+        raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)
+    return Partition(tp, broker_id, log, settings, checkpointed_high_watermark)

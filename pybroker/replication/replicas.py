@@ -49,7 +49,8 @@ class Replicas:
     """The partitions hosted by ``broker_id``. One writer: the handlers of the controller's orders.
 
     Args:
-        open_partition: makes the Partition, with its log on disk, for a replica that is new here.
+        open_partition: makes the Partition, with its log on disk, for a replica that is new here;
+            raises ApiError when the log that is there belongs to another topic of the same name.
         drop_partition: moves the log of a deleted replica away; its files go later.
         broker_epoch: this broker's current epoch, to refuse orders meant for an earlier registration.
         on_leadership: called for every partition that changes hands, after the change.
@@ -157,6 +158,8 @@ class Replicas:
             if partition is None:
                 partition = self._partitions[tp] = self._open_partition(tp, topic_id)
             self._change_role(partition, _partition_state(state))
+        except ApiError as error:
+            return error.code
         except StorageError as error:
             logger.error("%s cannot be served: %s", tp, error)
             return api_error(error).code

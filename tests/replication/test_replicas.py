@@ -1,0 +1,124 @@
+"""The controller's orders: accepted by broker epoch, controller epoch and leader epoch, in that order."""
+
+from pathlib import Path
+
+import pytest
+
+from pybroker.metadata.image import ClusterImage
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import TopicPartition
+from pybroker.protocol.messages import LeaderAndIsrRequest, StopReplicaRequest
+from tests.replication.hosts import TOPIC_ID, TP, US, Host, batch
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def order(
+    *,
+    leader: int = US,
+    leader_epoch: int = 0,
+    replicas: tuple[int, ...] = (US,),
+    controller_epoch: int = 1,
+    broker_epoch: int = 10,
+    topic_id: bytes = TOPIC_ID,
+) -> LeaderAndIsrRequest:
+    state = LeaderAndIsrRequest.LeaderAndIsrPartitionState(
+        partition_index=TP.partition,
+        controller_epoch=controller_epoch,
+        leader=leader,
+        leader_epoch=leader_epoch,
+        isr=list(replicas),
+        replicas=list(replicas),
+    )
+    topic = LeaderAndIsrRequest.LeaderAndIsrTopicState(
+        topic_name=TP.topic, topic_id=topic_id, partition_states=[state]
+    )
+    return LeaderAndIsrRequest(
+        controller_id=US, controller_epoch=controller_epoch, broker_epoch=broker_epoch, topic_states=[topic]
+    )
+
+
+def apply(host: Host, request: LeaderAndIsrRequest) -> ErrorCode:
+    response = host.replicas.apply_leader_and_isr(request)
+    if response.error_code:
+        return ErrorCode(response.error_code)
+    return ErrorCode(response.topics[0].partition_errors[0].error_code)
+
+
+def stop(host: Host, *, leader_epoch: int, delete: bool) -> ErrorCode:
+    state = StopReplicaRequest.StopReplicaPartitionState(
+        partition_index=TP.partition, leader_epoch=leader_epoch, delete_partition=delete
+    )
+    topic = StopReplicaRequest.StopReplicaTopicState(topic_name=TP.topic, partition_states=[state])
+    request = StopReplicaRequest(controller_id=US, controller_epoch=1, broker_epoch=10, topic_states=[topic])
+    return ErrorCode(host.replicas.stop_replica(request).partition_errors[0].error_code)
+
+
+def test_a_leader_is_made_with_its_log_on_disk(host: Host, tmp_path: Path) -> None:
+    assert apply(host, order()) is ErrorCode.NONE
+    assert (tmp_path / "orders-0" / "partition.metadata").exists()
+    assert [(change.partition.tp, change.is_leader) for change in host.changes] == [(TP, True)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (order(broker_epoch=9), ErrorCode.STALE_BROKER_EPOCH),
+        (order(broker_epoch=-1, leader_epoch=9), ErrorCode.NONE),
+        (order(broker_epoch=11, leader_epoch=9), ErrorCode.NONE),
+        (order(controller_epoch=0, leader_epoch=9), ErrorCode.STALE_CONTROLLER_EPOCH),
+        (order(leader_epoch=5), ErrorCode.STALE_CONTROLLER_EPOCH),
+        (order(leader_epoch=4), ErrorCode.STALE_CONTROLLER_EPOCH),
+        (order(leader_epoch=6, replicas=(2, 3), leader=2), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        (order(leader_epoch=6, topic_id=bytes(15) + b"x"), ErrorCode.INCONSISTENT_TOPIC_ID),
+        (order(leader_epoch=6), ErrorCode.NONE),
+    ],
+)
+def test_orders_are_taken_by_their_epochs(host: Host, request_: LeaderAndIsrRequest, code: ErrorCode) -> None:
+    assert apply(host, order(leader_epoch=5)) is ErrorCode.NONE
+    assert apply(host, request_) is code
+
+
+def test_a_topic_created_anew_does_not_take_over_the_old_ones_log(tmp_path: Path) -> None:
+    before = Host(tmp_path)
+    apply(before, order())
+    before.logs.close()
+    after = Host(tmp_path)
+    assert apply(after, order(topic_id=bytes(15) + b"x")) is ErrorCode.INCONSISTENT_TOPIC_ID
+    assert after.replicas.find(TP) is None
+
+
+def test_stopping_keeps_the_data_and_deleting_moves_it_away(host: Host, tmp_path: Path) -> None:
+    apply(host, order())
+    partition = host.replicas.find(TP)
+    assert partition is not None
+    partition.append(batch(b"a"))
+    assert stop(host, leader_epoch=0, delete=False) is ErrorCode.NONE
+    assert not partition.is_leader
+    assert partition.log.log_end_offset == 1
+    assert stop(host, leader_epoch=-2, delete=True) is ErrorCode.NONE
+    assert host.replicas.find(TP) is None
+    assert [path.name for path in tmp_path.glob("orders-0*")] != ["orders-0"]
+    assert len(list(tmp_path.glob("orders-0.*-delete"))) == 1
+
+
+def test_an_older_leader_epoch_cannot_stop_a_replica(host: Host) -> None:
+    apply(host, order(leader_epoch=3))
+    assert stop(host, leader_epoch=2, delete=True) is ErrorCode.FENCED_LEADER_EPOCH
+
+
+def test_stopping_what_is_not_here_succeeds(host: Host) -> None:
+    assert stop(host, leader_epoch=0, delete=True) is ErrorCode.NONE
+
+
+def test_clients_are_told_why_a_partition_is_not_served_here(host: Host) -> None:
+    with pytest.raises(ApiError) as unknown:
+        host.replicas.leader(ClusterImage(), TopicPartition("nothing", 0))
+    assert unknown.value.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    apply(host, order(leader=2, replicas=(US, 2)))
+    with pytest.raises(ApiError) as elsewhere:
+        host.replicas.leader(ClusterImage(), TP)
+    assert elsewhere.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
