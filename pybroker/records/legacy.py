@@ -78,11 +78,6 @@ class Message(NamedTuple):
         )
 
     @property
-    def crc_is_valid(self) -> bool:
-        """Whether the bytes have the CRC-32 that the message claims."""
-        return zlib.crc32(self.body) == self.crc
-
-    @property
     def size_in_bytes(self) -> int:
         """Bytes of the whole message with its offset and size."""
         return MAGIC_POSITION + len(self.body)
@@ -143,16 +138,27 @@ class InnerMessages:
     _base_offset: Offset
 
     def __iter__(self) -> Iterator[Message]:
-        """With absolute offsets and final timestamps; CRCs are not checked.
+        """With absolute offsets and final timestamps; CRCs are not checked."""
+        return self.read(verify=False)
+
+    def read(self, *, verify: bool) -> Iterator[Message]:
+        """As iterating, and with ``verify`` the CRC of each message is checked before its fields are read.
 
         Raises:
-            InvalidRecords: a message is compressed (``INVALID_RECORD``), or as :func:`read_message` raises.
+            InvalidRecords: a message is compressed (``INVALID_RECORD``), its CRC is wrong
+                (``CORRUPT_MESSAGE``), or as :func:`read_message` raises.
         """
         by_broker = self._wrapper.timestamp_type is TimestampType.LOG_APPEND_TIME
         base = self._base_offset
+        view = memoryview(self._data)
         for position, size in _iter_inner(self._data):
-            message = read_message(self._data, position, size)
-            if message.compression_id:
+            one = view[position : position + size]
+            compressed = message_codec(one)
+            checked = verify and not compressed and one[MAGIC_POSITION] == self._wrapper.magic
+            if checked and not message_crc_is_valid(one):
+                raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, "a message inside another is corrupt")
+            message = read_message(one, 0, size)
+            if compressed:
                 raise _invalid("a message inside a compressed one must not be compressed")
             if by_broker and message.magic == 1:
                 message = message._replace(timestamp=self._wrapper.timestamp)

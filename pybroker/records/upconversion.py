@@ -75,10 +75,13 @@ def _checked_records(records: Buffer, policy: ValidationPolicy, now_ms: int) -> 
             first_magic = message.magic
         elif message.magic != first_magic:
             raise invalid(f"magic {message.magic} follows magic {first_magic} in one set", policy)
-        inner: Iterable[Message] = (message,)
         if message.compression_id:
-            inner = open_wrapper(message, ceiling_bytes=policy.max_decompressed_bytes)
-        _check_inner(message, inner, policy, now_ms)
+            wrapped = open_wrapper(message, ceiling_bytes=policy.max_decompressed_bytes)
+            _check_inner(message, wrapped.read(verify=True), policy, now_ms)
+            inner: Iterable[Message] = wrapped
+        else:
+            inner = (message,)
+            _check_inner(message, inner, policy, now_ms)
         for one in inner:
             yield Record(0, one.timestamp, one.key, one.value)
 
@@ -92,8 +95,6 @@ def _check_inner(message: Message, inner: Iterable[Message], policy: ValidationP
         if record.magic != message.magic:
             errors.wrong_magic(index, message.magic)
             continue
-        if message.compression_id and not record.crc_is_valid:
-            raise corrupt(policy)
         if policy.compacted and record.key is None:
             errors.no_key(index)
         elif by_create_time and record.timestamp != NO_TIMESTAMP:
