@@ -46,6 +46,11 @@ class ConnectionLimits:
         self._freed: trio.Event | None = None
         self.count = 0
 
+    def obey(self, settings: ServerSettings) -> None:
+        """Goes by other limits from now on; connections that exceed them already stay."""
+        self._settings = settings
+        self._tell()
+
     @property
     def is_full(self) -> bool:
         return self.count >= self._settings.max_connections
@@ -68,6 +73,9 @@ class ConnectionLimits:
             self._by_address[address] = left
         else:
             del self._by_address[address]
+        self._tell()
+
+    def _tell(self) -> None:
         if self._freed is not None:
             self._freed.set()
             self._freed = None

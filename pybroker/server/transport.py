@@ -5,6 +5,7 @@ matching wait is awaited. ``recv_into`` returns 0 at the end of the stream.
 """
 
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Awaitable
@@ -12,10 +13,12 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from pybroker.server.platform import Platform
+from pybroker.server.platform import PORTABLE, Platform
 
 LOW_WATERMARK_BYTES = 256 * 1024
 FALLBACK_READ_BYTES = 256 * 1024
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What a file system that cannot do it says, for instance one in user space."""
 
 
 class FileSlice(Protocol):
@@ -80,7 +83,14 @@ class SocketTransport:
 
     def send_file(self, part: FileSlice, start: int, count: int) -> int:
         if self._platform.sendfile is not None:
-            return self._platform.sendfile(self._socket.fileno(), part.fileno(), part.position + start, count)
+            try:
+                return self._platform.sendfile(
+                    self._socket.fileno(), part.fileno(), part.position + start, count
+                )
+            except OSError as error:
+                if error.errno not in _NO_SENDFILE:
+                    raise
+                self._platform = PORTABLE
         data = part.read_at(start, min(count, FALLBACK_READ_BYTES))
         return self._socket.send(data) if data else 0
 

@@ -259,6 +259,49 @@ async def test_a_client_that_is_gone_while_a_handler_waits_closes_after_the_hand
         assert served.transport.is_closed
 
 
+async def test_a_client_that_leaves_stuck_replies_behind_closes_after_the_handler() -> None:
+    async with serving() as served:
+        served.transport.allow(3)
+        served.transport.feed_frames([b"a", b"wait"])
+        await wait_all_tasks_blocked()
+        served.transport.break_down()
+        await wait_all_tasks_blocked()
+        assert not served.transport.is_closed
+        served.handler.gates[b"wait"].set()
+        await wait_all_tasks_blocked()
+        assert served.transport.is_closed
+        assert len(served.transport.outgoing) == 3
+
+
+async def test_a_handler_that_fails_after_a_wait_fails_like_one_that_did_not_wait() -> None:
+    async def late(frame: memoryview) -> Reply:
+        await trio.lowlevel.checkpoint()
+        raise CloseConnection("late")
+
+    async with serving() as served:
+        served.handler.special[b"late"] = late
+        served.transport.feed_frames([b"a", b"late"])
+        await wait_all_tasks_blocked()
+        assert served.transport.is_closed
+        assert served.transport.frames() == [b"re:a"]
+        assert served.connection.close_reason == "late"
+        assert served.share.in_flight.used_bytes == 0
+
+
+async def test_a_handler_may_wait_many_times_and_catch_what_its_waits_raise() -> None:
+    async def patient(frame: memoryview) -> Reply:
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+        with trio.move_on_after(0) as scope:
+            await trio.sleep_forever()
+        return reply(b"timed out" if scope.cancelled_caught else b"?")
+
+    async with serving() as served:
+        served.handler.special[b"patient"] = patient
+        served.transport.feed_frames([b"patient"])
+        assert await served.transport.wait_for_frames(1) == [b"timed out"]
+
+
 async def test_stopping_closes_an_idle_connection_at_once() -> None:
     async with serving() as served:
         await wait_all_tasks_blocked()

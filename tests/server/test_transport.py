@@ -1,5 +1,6 @@
 """The five calls over real sockets: plain and TLS, with the system's extras and without them."""
 
+import errno
 import os
 import socket
 import ssl
@@ -99,6 +100,41 @@ async def test_a_piece_of_a_file_is_sent_from_its_place(
     transport = SocketTransport(pair[0], platform)
     assert transport.send_file(part, 1, 5) == 5
     assert pair[1].recv(100) == b"34567"
+    part.release()
+
+
+async def test_a_file_system_without_sendfile_is_read_instead(
+    pair: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    def unsupported(out: int, source: int, offset: int, count: int) -> int:
+        calls.append(offset)
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    path = tmp_path / "log"
+    path.write_bytes(b"0123456789")
+    part = OpenFile(path, 0, 10)
+    transport = SocketTransport(pair[0], Platform(unsupported, 0, has_low_watermark=False))
+    assert transport.send_file(part, 0, 4) == 4
+    assert transport.send_file(part, 4, 6) == 6
+    assert pair[1].recv(100) == b"0123456789"
+    assert calls == [0]
+    part.release()
+
+
+async def test_a_connection_that_is_gone_is_no_reason_to_read_instead(
+    pair: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    def gone(out: int, source: int, offset: int, count: int) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    path = tmp_path / "log"
+    path.write_bytes(b"0123456789")
+    part = OpenFile(path, 0, 10)
+    transport = SocketTransport(pair[0], Platform(gone, 0, has_low_watermark=False))
+    with pytest.raises(BrokenPipeError):
+        transport.send_file(part, 0, 4)
     part.release()
 
 
