@@ -89,7 +89,7 @@ def _serve(properties: Path | None, overrides: tuple[str, ...]) -> int:
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Sends every log record to standard error, as text or as one JSON object a line (times in UTC)."""
+    """Sends every log record to standard error, as text in local time or as a JSON object in UTC."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     root = logging.getLogger()
