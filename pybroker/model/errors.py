@@ -147,7 +147,7 @@ class ErrorCode(IntEnum):
 
 
 class ApiError(Exception):
-    """An expected failure that the client is told of: a code, and a sentence if the reply has room for one."""
+    """An expected failure that the client is told of: a code, and a sentence where the reply has room."""
 
     def __init__(self, code: ErrorCode, message: str | None = None) -> None:
         super().__init__(code.name if message is None else f"{code.name}: {message}")
@@ -156,4 +156,4 @@ class ApiError(Exception):
 
 
 class StartupError(Exception):
-    """The broker cannot start: a port is in use, a data directory locked or unwritable. The text is one line."""
+    """The broker cannot start: a port is in use, a data directory locked or unwritable. One line says why."""
