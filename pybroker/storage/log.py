@@ -117,6 +117,7 @@ class Log(LogFiles):
             )
             try:
                 segment.append_aborted(entry)
+                self._segments.note_aborted()
             except OSError as error:
                 self._fail(error)
         self.producers.complete(completed)

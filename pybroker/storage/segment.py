@@ -323,16 +323,20 @@ class Segment:
                 return position, header
         return None
 
-    def batch_end_before(self, position: int, start: int) -> int:
-        """The last batch boundary that is not beyond ``position``, at least ``start`` (a boundary itself)."""
-        if position >= self.size:
-            return self.size
-        boundary = max(start, self.offset_index.position_before(position))
-        for found, header in self.headers(boundary):
-            boundary = found
+    def boundary_before(self, position: int, start: int, start_offset: Offset) -> tuple[int, Offset]:
+        """The last batch boundary that is not beyond ``position``, and the offset that follows it.
+
+        Args:
+            position: smaller than the segment's size.
+            start: a boundary not beyond ``position``.
+            start_offset: the offset that follows ``start``.
+        """
+        boundary, offset = start, start_offset
+        for found, header in self.headers(max(start, self.offset_index.position_before(position))):
+            boundary, offset = found, header.base_offset
             if found + header.size_in_bytes > position:
                 break
-        return boundary
+        return boundary, offset
 
     def read_next_offset(self) -> Offset:
         """The offset after the last batch, found by scanning from the last index entry."""

@@ -2,13 +2,18 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from pybroker.model.ids import Offset
+from pybroker.records.header import BatchHeader
 from pybroker.storage.handles import FileSlice
 from pybroker.storage.lookup import TimestampOffset, find_in_segment, find_largest
 from pybroker.storage.segment import Segment
 from pybroker.storage.transaction_index import AbortedTransaction, collect_aborted
+
+HINTS = 16
+_base_offset = attrgetter("base_offset")
 
 
 class LogRead(NamedTuple):
@@ -17,6 +22,8 @@ class LogRead(NamedTuple):
     slice: FileSlice | None
     first_offset: Offset
     """Base offset of the first batch, which may lie before the offset asked for; that offset when empty."""
+    end_offset: Offset = -1
+    """Offset after the last batch found (exclusive): what aborted transactions are to be looked up for."""
     first_batch_incomplete: bool = False
     """A batch is there, but it is larger than what was asked for."""
 
@@ -29,12 +36,14 @@ class LogRead(NamedTuple):
 class Segments:
     """Never empty once the log is open; the last one is active. Written only by its log."""
 
-    __slots__ = ("_all", "_bases", "_largest_so_far", "active", "sealed_bytes")
+    __slots__ = ("_all", "_bases", "_hints", "_largest_so_far", "_with_aborted", "active", "sealed_bytes")
 
     def __init__(self, segments: Iterable[Segment]) -> None:
         self._all: list[Segment] = []
         self._bases: list[Offset] = []
         self._largest_so_far: list[int] = []
+        self._hints: dict[Offset, tuple[int, int]] = {}
+        self._with_aborted: list[Segment] = []
         self.sealed_bytes = 0
         self.replace_all(segments)
 
@@ -59,6 +68,8 @@ class Segments:
         self._all = list(segments)
         self._bases = [segment.base_offset for segment in self._all]
         self._largest_so_far = []
+        self._hints = {}
+        self._with_aborted = [segment for segment in self._all if segment.has_aborted]
         self.active = self._all[-1]
         self.sealed_bytes = sum(segment.size for segment in self._all[:-1])
 
@@ -81,30 +92,53 @@ class Segments:
         self, offset: Offset, max_bytes: int, max_offset: Offset, log_end_offset: Offset, min_one_batch: bool
     ) -> LogRead:
         """Whole batches from the one that holds ``offset``, of one segment, below ``max_offset``."""
-        bases, number = self._bases, bisect_right(self._bases, offset) - 1
-        while number < len(bases):
+        found = self._find(offset)
+        if found is None:
+            return LogRead(None, offset, offset)
+        number, start, header = found
+        segment = self._all[number]
+        limit, end_offset = segment.size, self.end_of(number, log_end_offset)
+        if max_offset < end_offset:
+            bound = segment.locate(max_offset)
+            if bound is not None:
+                limit, end_offset = bound[0], bound[1].base_offset
+        if start >= limit:
+            return LogRead(None, offset, offset)
+        first_size = header.size_in_bytes
+        end = start + max_bytes
+        if first_size > max_bytes:
+            if not min_one_batch:
+                return LogRead(None, header.base_offset, offset, first_batch_incomplete=True)
+            end, end_offset = start + first_size, header.next_offset
+        elif end < limit:
+            end, end_offset = segment.boundary_before(end, start + first_size, header.next_offset)
+        else:
+            end = limit
+        self._hint(end_offset, number, end)
+        return LogRead(segment.slice(start, end - start), header.base_offset, end_offset)
+
+    def _find(self, offset: Offset) -> tuple[int, int, BatchHeader] | None:
+        """Segment number, position and header of the batch that holds ``offset`` or of the next one."""
+        hint = self._hints.get(offset)
+        if hint is not None:
+            number, position = hint
+            for _position, header in self._all[number].headers(position):
+                return number, position, header
+        number = bisect_right(self._bases, offset) - 1
+        while number < len(self._all):
             segment = self._all[number]
             located = segment.locate(max(offset, segment.base_offset))
             if located is not None:
-                break
+                return number, *located
             number += 1
-        else:
-            return LogRead(None, offset)
-        start, header = located
-        limit = segment.size
-        if max_offset < self.end_of(number, log_end_offset):
-            bound = segment.locate(max_offset)
-            limit = segment.size if bound is None else bound[0]
-        if start >= limit:
-            return LogRead(None, offset)
-        first_size = header.size_in_bytes
-        if first_size > max_bytes:
-            if not min_one_batch:
-                return LogRead(None, header.base_offset, first_batch_incomplete=True)
-            return LogRead(segment.slice(start, first_size), header.base_offset)
-        end = start + max_bytes
-        end = limit if end >= limit else segment.batch_end_before(end, start + first_size)
-        return LogRead(segment.slice(start, end - start), header.base_offset)
+        return None
+
+    def _hint(self, offset: Offset, number: int, position: int) -> None:
+        """Remembers where the next read of a consumer that reads on will begin."""
+        hints = self._hints
+        if len(hints) >= HINTS:
+            del hints[next(iter(hints))]
+        hints[offset] = number, position
 
     def find_timestamp(self, timestamp: int, start_offset: Offset) -> TimestampOffset | None:
         """The first record from ``start_offset`` on with at least that timestamp. O(log segments)."""
@@ -123,15 +157,20 @@ class Segments:
         """The first record with the largest timestamp; None when there is none."""
         return find_largest(self._all)
 
+    def note_aborted(self) -> None:
+        """A transaction was aborted in the active segment."""
+        if not self._with_aborted or self._with_aborted[-1] is not self.active:
+            self._with_aborted.append(self.active)
+
     def aborted(self, start: Offset, end: Offset) -> list[AbortedTransaction]:
         """The aborted transactions that a reader of [start, end) must know."""
         found: list[AbortedTransaction] = []
-        for segment in self.from_offset(start):
-            if segment.has_aborted:
-                more, complete = collect_aborted(segment.aborted(), start, end)
-                found += more
-                if complete:
-                    break
+        first = self._bases[max(0, bisect_right(self._bases, start) - 1)]
+        for segment in self._with_aborted[bisect_left(self._with_aborted, first, key=_base_offset) :]:
+            more, complete = collect_aborted(segment.aborted(), start, end)
+            found += more
+            if complete:
+                break
         return found
 
     def take_first(self, count: int) -> list[Segment]:
@@ -141,9 +180,9 @@ class Segments:
         return taken
 
     def take_beyond(self, offset: Offset) -> list[Segment]:
-        """Takes out the segments that begin after ``offset``; at least one stays."""
+        """Takes out the segments that begin after ``offset``; at least one stays, which may be cut then."""
         keep = max(1, bisect_right(self._bases, offset))
         taken = self._all[keep:]
-        if taken:
-            self.replace_all(self._all[:keep])
+        # Also when none is taken: the active one is about to be cut, and what is remembered of it is void.
+        self.replace_all(self._all[:keep])
         return taken

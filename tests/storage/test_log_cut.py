@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pybroker.records.header import iter_batch_headers
 from pybroker.records.policy import Origin
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import OffsetOutOfRange, UnexpectedAppendOffset
@@ -56,6 +57,26 @@ def test_a_flush_that_began_before_a_cut_does_not_move_the_recovery_point(open_a
     job.run()
     log.flush_done(job)
     assert log.recovery_point == 0
+
+
+def test_reads_find_the_new_batches_after_a_cut_though_they_remember_where_the_old_ones_were(
+    open_at: OpenLog,
+) -> None:
+    log = open_at(LogConfig())
+    for _ in range(10):
+        log.append_as_leader(batch(2, size=50), 0)
+    assert all_offsets(log) == list(range(20))
+    for offset in range(0, 20, 2):
+        log.read(offset, 1)
+    log.truncate_to(6)
+    for _ in range(20):
+        log.append_as_leader(batch(1, size=5), 0)
+    for offset in range(26):
+        read = log.read(offset, 1)
+        assert read.slice is not None
+        (_, header), *rest = iter_batch_headers(read.slice.read())
+        assert not rest
+        assert header.base_offset <= offset < header.next_offset == read.end_offset
 
 
 def test_a_follower_takes_offsets_and_epochs_as_they_are(open_at: OpenLog) -> None:

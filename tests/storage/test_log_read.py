@@ -39,6 +39,20 @@ def test_max_bytes_bounds_whole_batches(log: Log) -> None:
         assert len(bases(log, 0, one * (wanted + 1) - 1)) == wanted
 
 
+def test_a_read_says_where_the_next_one_begins(log: Log) -> None:
+    for max_bytes in (1, 100, 250, 1000, 1 << 20):
+        for limit in (90, 61, 60, 30):
+            offset = 0
+            while offset < limit:
+                read = log.read(offset, max_bytes, max_offset=limit)
+                if read.slice is None:
+                    break
+                *_, (_, last) = iter_batch_headers(read.slice.read())
+                assert read.end_offset == last.next_offset
+                offset = read.end_offset
+            assert offset == limit - limit % 3
+
+
 def test_a_first_batch_over_the_limit_is_returned_only_when_asked_for(log: Log) -> None:
     assert bases(log, 4, 10) == [3]
     read = log.read(4, 10, min_one_batch=False)
