@@ -97,10 +97,15 @@ class InFlightBytes:
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes if limit_bytes >= 0 else 2**63
         self._changed: trio.Event | None = None
         self.used_bytes = 0
         self.favoured: object | None = None
+        self.obey(limit_bytes)
+
+    def obey(self, limit_bytes: int) -> None:
+        """Goes by another limit from now on; -1 is none."""
+        self.limit_bytes = limit_bytes if limit_bytes >= 0 else 2**63
+        self._tell()
 
     @property
     def is_full(self) -> bool:

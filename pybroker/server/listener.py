@@ -16,7 +16,7 @@ from pybroker.instruments.metrics import ServerMetrics
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
 from pybroker.model.errors import StartupError
 from pybroker.server.connection import Connection, FrameHandler, ServerShare
-from pybroker.server.limits import ConnectionLimits, InFlightBytes, ServerSettings, bytes_or_unlimited
+from pybroker.server.limits import ConnectionLimits, InFlightBytes, ServerSettings
 from pybroker.server.platform import Platform, choose_platform
 from pybroker.server.transport import SocketTransport, TlsTransport, Transport
 
@@ -332,15 +332,13 @@ class Server:
         return {endpoint.listener: endpoint.port for endpoint in self.endpoints}
 
     def obey(self, settings: ServerSettings) -> None:
-        """Goes by other connection limits from now on; nothing else of the wire changes at run time."""
+        """Goes by other limits from now on: of connections, also those that wait already, and of bytes in flight.
+
+        Sizes and times hold for connections made from now on.
+        """
         self.settings = settings
         self.limits.obey(settings)
-
-    def reconfigure(self, settings: ServerSettings) -> None:
-        """Takes new settings: limits hold for the next connection, sizes for connections made from now on."""
-        self.settings = settings
-        self.limits.reconfigure(settings)
-        self.in_flight.limit_bytes = bytes_or_unlimited(settings.queued_max_request_bytes)
+        self.in_flight.obey(settings.queued_max_request_bytes)
 
     def next_number(self) -> int:
         """A number that no connection had before."""

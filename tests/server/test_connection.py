@@ -492,11 +492,9 @@ async def test_requests_leave_nothing_for_the_cycle_collector() -> None:
         gc.collect()
         gc.disable()
         try:
-            before = gc.get_count()[0]
             for number in range(2, 22):
                 served.transport.feed_frames([b"a"] * 10)
                 await served.transport.wait_for_frames(10 * number)
-            assert gc.get_count()[0] - before < 100
             assert gc.collect() < 20
         finally:
             gc.enable()
