@@ -3,6 +3,8 @@
 Source: Kafka's ``RecordsUtil.downConvert`` and ``LazyDownConversionRecords`` (KIP-283).
 """
 
+from struct import error as StructError  # noqa: N812 (it is an exception class)
+
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import Offset
 from pybroker.records.batch import iter_records
@@ -88,15 +90,22 @@ def _convert_batch(batch: memoryview, to_magic: int, first_offset: Offset, ceili
                 "zstd batches cannot be converted down",
             )
         records = iter_records(batch, source, ceiling_bytes=ceiling_bytes)
+    if source.compression_id > CompressionType.ZSTD:
+        raise InvalidRecords(
+            ErrorCode.UNKNOWN_SERVER_ERROR, f"unknown compression type {source.compression_id}"
+        )
     codec = CompressionType(source.compression_id)
     if not codec:
         records = (record for record in records if record.offset >= first_offset)
     by_broker = source.timestamp_type is TimestampType.LOG_APPEND_TIME
-    return build_message_set(
-        records,
-        to_magic,
-        compression=codec,
-        timestamp_type=TimestampType.LOG_APPEND_TIME if by_broker else TimestampType.CREATE_TIME,
-        log_append_time_ms=latest if by_broker else NO_TIMESTAMP,
-        ceiling_bytes=ceiling_bytes,
-    )
+    try:
+        return build_message_set(
+            records,
+            to_magic,
+            compression=codec,
+            timestamp_type=TimestampType.LOG_APPEND_TIME if by_broker else TimestampType.CREATE_TIME,
+            log_append_time_ms=latest if by_broker else NO_TIMESTAMP,
+            ceiling_bytes=ceiling_bytes,
+        )
+    except StructError as error:
+        raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, "an offset does not fit 64 bits") from error

@@ -94,7 +94,7 @@ def test_data_that_is_cut_anywhere_is_refused(codec: CompressionType) -> None:
 
 
 @pytest.mark.parametrize("codec", _REAL_CODECS)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(data=st.binary(max_size=300))
 def test_noise_is_refused_or_read_but_never_crashes(codec: CompressionType, data: bytes) -> None:
     for magic in (0, 2):
@@ -107,7 +107,7 @@ def test_noise_is_refused_or_read_but_never_crashes(codec: CompressionType, data
 
 
 @pytest.mark.parametrize("codec", _REAL_CODECS)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=2000), st.integers(0, 10_000), st.integers(0, 255), st.integers(100, 5000))
 def test_damaged_data_never_crashes(
     codec: CompressionType, data: bytes, position: int, flip: int, ceiling: int
@@ -120,7 +120,7 @@ def test_damaged_data_never_crashes(
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=3000), st.integers(1, 400), st.integers(0, 300_000))
 def test_what_swells_is_known_beforehand(codec: CompressionType, unit: bytes, times: int, limit: int) -> None:
     data = unit * times

@@ -50,13 +50,13 @@ def _try(data: bytes | bytearray, policy: ValidationPolicy, version: int) -> Non
         assert len(list(iter_records(validated.buffer))) == validated.record_count
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), _policies, st.sampled_from([0, 2, 3, 9]))
 def test_noise(data: bytes, policy: ValidationPolicy, version: int) -> None:
     _try(data, policy, version)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     st.sampled_from(CODECS),
     st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), min_size=1, max_size=4),
@@ -79,7 +79,7 @@ def test_mutated_batches(
     _try(batch, policy, version)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from([0, 1]),
     st.sampled_from(LEGACY_CODECS),
@@ -97,7 +97,7 @@ def test_mutated_messages_in_a_sound_wrapper(
     _try(inner, policy, 2)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(CODECS),
     st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), min_size=1, max_size=4),

@@ -21,7 +21,7 @@ def _as_magic(records: list[Record], magic: int) -> list[Record]:
     return [record._replace(headers=(), timestamp=record.timestamp if magic else -1) for record in records]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(record_lists(headers=False), st.sampled_from([0, 1]), st.sampled_from(LEGACY_CODECS))
 def test_a_message_set_holds_what_was_put_in(
     records: list[Record], magic: int, codec: CompressionType
@@ -100,7 +100,7 @@ def test_a_small_wrapper_that_swells_is_refused() -> None:
     assert refusal.value.code is ErrorCode.MESSAGE_TOO_LARGE
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(record_lists(), st.sampled_from([0, 1]), st.sampled_from(LEGACY_CODECS), st.integers(0, 40))
 def test_down_conversion_keeps_records_but_not_their_headers(
     records: list[Record], magic: int, codec: CompressionType, first: int
@@ -155,3 +155,19 @@ def test_a_converted_batch_is_ready_for_a_fresh_header() -> None:
     validated = validate_produce(data, ValidationPolicy(), NOW, produce_version=2)
     assert read_batch_header(validated.buffer) == validated.header
     assert (validated.header.producer_id, validated.header.leader_epoch) == (-1, -1)
+
+
+@pytest.mark.parametrize("codec", [5, 6, 7])
+def test_an_unknown_codec_cannot_be_converted_down(codec: int) -> None:
+    batch = bytearray(build_batch(SAMPLE))
+    batch[22] = codec
+    with pytest.raises(InvalidRecords):
+        down_convert(bytes(batch), 1, 0)
+
+
+def test_an_offset_beyond_64_bits_is_corrupt() -> None:
+    batch = bytearray(build_batch(SAMPLE))
+    batch[:8] = (2**63 - 3).to_bytes(8, "big")
+    with pytest.raises(InvalidRecords) as refusal:
+        down_convert(bytes(batch), 1, 0)
+    assert refusal.value.code is ErrorCode.CORRUPT_MESSAGE

@@ -45,6 +45,7 @@ def _decoded(buffer: bytes, position: int) -> tuple[Record, int]:
     return record, fields.end
 
 
+@settings(deadline=None)
 @given(record_lists())
 def test_records_are_scanned_as_they_were_encoded(records: list[Record]) -> None:
     data = _encode(records)
@@ -56,6 +57,7 @@ def test_records_are_scanned_as_they_were_encoded(records: list[Record]) -> None
     assert walk_lengths(data, 0, len(records)) == (len(data), len(records))
 
 
+@settings(deadline=None)
 @given(record_lists(), st.lists(st.integers(0, 10_000), max_size=8))
 def test_a_stream_cut_anywhere_holds_the_same_records(records: list[Record], cuts: list[int]) -> None:
     data = _encode(records)
@@ -67,6 +69,7 @@ def test_a_stream_cut_anywhere_holds_the_same_records(records: list[Record], cut
     assert streamed == [(record.offset, record.value or b"") for record in records]
 
 
+@settings(deadline=None)
 @given(record_lists(), st.lists(st.integers(0, 10_000), max_size=8), st.integers(1, 40))
 def test_a_stream_that_ends_early_or_late_is_refused(
     records: list[Record], cuts: list[int], change: int
@@ -81,7 +84,7 @@ def test_a_stream_that_ends_early_or_late_is_refused(
             check_lengths(_cut(data, cuts), count)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60), st.lists(st.integers(0, 100), max_size=3))
 def test_noise_is_refused_or_read_to_its_end(data: bytes, cuts: list[int]) -> None:
     try:

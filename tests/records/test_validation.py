@@ -54,7 +54,7 @@ def test_read_only_bytes_are_copied_so_that_storage_can_patch_them() -> None:
     assert validated.buffer == batch
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     record_lists(),
     st.sampled_from(CODECS),

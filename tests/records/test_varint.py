@@ -1,7 +1,7 @@
 """Zig-zag numbers: the known values, the round trip, the bounds."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pybroker.records.varint import decode_varint, encode_varint
@@ -27,6 +27,7 @@ def test_known_values(value: int, encoded: str) -> None:
     assert decode_varint(bytes.fromhex(encoded), 0, 10) == (value, len(encoded) // 2)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1), st.binary(max_size=3))
 def test_every_64_bit_number_survives(value: int, before: bytes) -> None:
     encoded = encode_varint(value)
