@@ -332,7 +332,7 @@ class Server:
         return {endpoint.listener: endpoint.port for endpoint in self.endpoints}
 
     def obey(self, settings: ServerSettings) -> None:
-        """Goes by other limits from now on: of connections, also those that wait already, and of bytes in flight.
+        """Goes by other limits from now on: of connections, and of bytes in flight.
 
         Sizes and times hold for connections made from now on.
         """
