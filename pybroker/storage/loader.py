@@ -114,7 +114,8 @@ def open_log(
     loaded = LoadedState(
         Segments(segments),
         start,
-        end if clean else min(recovery_point, end),
+        # A recovery has synced all that it checked.
+        end,
         end,
         producers,
         _open_epochs(directory, context, start, end),

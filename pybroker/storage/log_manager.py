@@ -19,11 +19,15 @@ from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.log_dirs import LogDir, LogDirs
 from pybroker.storage.names import DirectoryKind, PartitionDirectory
-from pybroker.storage.recovery import recover_partition
+from pybroker.storage.recovery import bytes_to_check, recover_partition
+from pybroker.storage.recovery_workers import Outcome, RecoveryTask, run_tasks
 
 logger = logging.getLogger(__name__)
 
 _IGNORED_DIRECTORIES = frozenset({"remote-log-index-cache", "metadata"})
+WORKER_BYTES = 256 << 20
+"""Below this, recovering is faster than starting processes for it."""
+
 _IGNORED_TOPIC = "__cluster_metadata"
 
 
@@ -47,6 +51,7 @@ class _Work:
     parsed: PartitionDirectory
     log_start_offset: Offset
     recovery_point: Offset
+    is_clean: bool
 
 
 @define(eq=False)
@@ -78,8 +83,69 @@ class LogManager(LogDirs):
         self._config_of = config_of
         self._recover = recover
         self._logs = _Logs()
+        self._surveys: dict[str, list[_Work]] = {}
 
     # -- start
+
+    def recover_in_workers(
+        self,
+        progress: Callable[[LoadProgress], None] | None = None,
+        *,
+        workers: int = 2,
+        least_bytes: int = WORKER_BYTES,
+    ) -> None:
+        """Recovers what an unclean stop left, in processes of their own, before :meth:`load`; blocking.
+
+        May be called in a thread. Does nothing when there is little to check: then :meth:`load` does it.
+
+        Args:
+            workers: processes per log directory (``num.recovery.threads.per.data.dir``).
+        """
+        self._survey_all()
+        tasks = {
+            item.path: (self._task(item), item)
+            for work in self._surveys.values()
+            for item in work
+            if not item.is_clean and item.parsed.kind in (DirectoryKind.CURRENT, DirectoryKind.FUTURE)
+        }
+        if sum(task.size_in_bytes for task, _item in tasks.values()) < least_bytes:
+            return
+        counts = dict.fromkeys(self._surveys, 0)
+
+        def done(task: RecoveryTask, outcome: Outcome) -> None:
+            item = tasks[task.directory][1]
+            path = item.log_dir.path
+            counts[path] += 1
+            if isinstance(outcome, OSError):
+                self._take_offline(path, outcome)
+            elif outcome is not None:
+                item.is_clean = True
+            if progress is not None:
+                progress(LoadProgress(path, counts[path], len(self._surveys[path]), recovering=True))
+
+        dirty_dirs = {item.log_dir.path for _task, item in tasks.values()}
+        run_tasks([task for task, _item in tasks.values()], workers * len(dirty_dirs), done)
+
+    def _task(self, item: _Work) -> RecoveryTask:
+        partition = item.parsed.topic_partition
+        return RecoveryTask(
+            item.path,
+            partition,
+            self._config_of(partition.topic),
+            item.log_start_offset,
+            item.recovery_point,
+            self._context.now_ms(),
+            self._context.producer_id_expiration_ms,
+            bytes_to_check(self._files, item.path, item.recovery_point),
+        )
+
+    def _survey_all(self) -> None:
+        for path in self.online_dirs():
+            if path not in self._surveys:
+                try:
+                    self._surveys[path] = self._survey(self.dirs[path])
+                except OSError as error:
+                    self._take_offline(path, error)
 
     def load(self, progress: Callable[[LoadProgress], None] | None = None) -> None:
         """Opens every partition, after recovery where the last stop was unclean."""
@@ -88,15 +154,12 @@ class LogManager(LogDirs):
 
     def load_steps(self, progress: Callable[[LoadProgress], None] | None = None) -> Iterator[None]:
         """As :meth:`load`, one partition a step, for a caller with other things to do between."""
-        for log_dir in self.dirs.values():
-            if not log_dir.is_online:
-                continue
-            try:
-                work = self._survey(log_dir)
-            except OSError as error:
-                self._take_offline(log_dir.path, error)
-                continue
+        self._survey_all()
+        for path, work in self._surveys.items():
+            log_dir = self.dirs[path]
             for number, item in enumerate(work, 1):
+                if path not in self.online_dirs():
+                    break
                 try:
                     self._load_one(item)
                 except OSError as error:
@@ -104,8 +167,6 @@ class LogManager(LogDirs):
                 if progress is not None:
                     progress(LoadProgress(log_dir.path, number, len(work), not log_dir.was_clean))
                 yield
-                if log_dir.path not in self.online_dirs():
-                    break
 
     def _survey(self, log_dir: LogDir) -> list[_Work]:
         log_dir.was_clean = checkpoints.take_clean_shutdown_mark(self._files, log_dir.path)
@@ -122,7 +183,7 @@ class LogManager(LogDirs):
             partition = parsed.topic_partition
             if partition.topic != _IGNORED_TOPIC:
                 start, point = log_starts.get(partition, 0), recovery_points.get(partition, 0)
-                work.append(_Work(log_dir, entry.path, parsed, start, point))
+                work.append(_Work(log_dir, entry.path, parsed, start, point, log_dir.was_clean))
         work.sort(key=lambda item: item.path)
         return work
 
@@ -146,7 +207,7 @@ class LogManager(LogDirs):
             self._context,
             log_start_offset=item.log_start_offset,
             recovery_point=item.recovery_point,
-            clean=item.log_dir.was_clean,
+            clean=item.is_clean,
             recover=self._recover,
         )
 

@@ -85,6 +85,13 @@ def recover_partition(
             segment.close_handle()
 
 
+def bytes_to_check(files: Files, directory: str, recovery_point: Offset) -> int:
+    """How much a recovery of this directory would read."""
+    logs = read_directory(files, directory).logs
+    first = max((n for n, (base, _size) in enumerate(logs) if base <= recovery_point), default=0)
+    return sum(size for _base, size in logs[first:])
+
+
 class _Recovery:
     """One run over one directory."""
 
@@ -165,6 +172,7 @@ class _Recovery:
         self._epochs.truncate_from_end(end)
         if self._epochs.dirty:
             checkpoints.write_leader_epochs(self._files, self._directory, self._epochs.entries)
+        self._files.fsync_dir(self._directory)
         return RecoveryReport(done, self._checked, self._truncated, end)
 
     def _drop(self, segments: list[Segment]) -> None:

@@ -252,3 +252,39 @@ def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path) -> None:
     assert all_offsets(found) == list(range(5))
     assert again.read_high_watermarks() == {}
     again.release()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_recovery_in_worker_processes_finds_the_same(tmp_path: Path, damaged: bool) -> None:
+    first = manager(tmp_path / "x", tmp_path / "y")
+    first.load()
+    for n in range(4):
+        first.create(TopicPartition("t", n)).append_as_leader(batch(2, producer=(n, 0, 0)), n)
+    first.release()
+    if damaged:
+        for path in tmp_path.glob("*/t-*/*.log"):
+            path.write_bytes(path.read_bytes() + b"torn")
+    again = manager(tmp_path / "x", tmp_path / "y")
+    told: list[LoadProgress] = []
+    again.recover_in_workers(told.append, workers=1, least_bytes=0)
+    assert sorted(step.partitions_done for step in told) == [1, 1, 2, 2]
+    again.load()
+    for log in again.all_logs():
+        assert all_offsets(log) == [0, 1]
+        assert log.recovery_point == 2
+        assert log.producers.active()[log.topic_partition.partition].last_sequence == 1
+    again.close()
+
+
+def test_little_to_recover_is_not_worth_a_process(tmp_path: Path) -> None:
+    first = manager(tmp_path)
+    first.load()
+    first.create(ZERO).append_as_leader(batch(2), 0)
+    first.release()
+    again = manager(tmp_path)
+    told: list[LoadProgress] = []
+    again.recover_in_workers(told.append)
+    assert told == []
+    again.load()
+    assert len(again) == 1
+    again.release()
