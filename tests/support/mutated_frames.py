@@ -8,6 +8,8 @@ from typing import Any
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.codec import encode
 from pybroker.protocol.messages import RequestHeader
+from pybroker.records.builder import build_batch
+from pybroker.records.batch import Record
 
 INTERESTING = (
     b"\x00\x00\x00\x00",
@@ -18,7 +20,19 @@ INTERESTING = (
     b"\xff\xff\xff\xff\x0f",
     b"\xff" * 10,
 )
-_SCALARS: dict[str, Any] = {"string": "some-name", "uuid": bytes(range(16)), "bool": True, "float64": 1.5}
+_SCALARS: dict[str, Any] = {
+    "string": "some-name",
+    "uuid": bytes(range(16)),
+    "bool": True,
+    "float64": 1.5,
+    "int8": 1,
+    "bytes": bytes(range(40)),
+    "records": build_batch([Record(number, 1, b"key", b"value", ()) for number in range(3)]),
+}
+
+
+_FIELDS: dict[str, Any] = {"acks": 1, "partition": 0, "index": 0, "partition_index": 0, "fetch_offset": 0}
+"""Values with which more requests get past the first check."""
 
 
 def mutated_frames(
@@ -112,8 +126,8 @@ def _fill(target: Any, owner: Any, fields: Any, version: int) -> Any:
             make = getattr(owner, field.type)
             items = [_fill(make(), owner, struct_fields, version) for _ in range(2)]
             value = items if field.is_array else items[0]
-        elif field.type in ("bytes", "records"):
-            value = bytes(range(40))
+        elif field.name in _FIELDS:
+            value = _FIELDS[field.name]
         else:
             value = _SCALARS.get(field.type, 3)
             value = [value, value] if field.is_array else value
