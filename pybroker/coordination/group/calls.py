@@ -1,0 +1,158 @@
+"""What the handlers ask of a group and what they are told, free of wire formats. Bytes here are copies."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import TopicPartition
+
+UNKNOWN_MEMBER = ""
+"""The member id of who has none yet."""
+
+NO_GENERATION = -1
+
+Protocols: TypeAlias = tuple[tuple[str, bytes], ...]
+"""What a member can do, the preferred one first: (name of the protocol, the member's metadata for it)."""
+
+
+@frozen
+class JoinCall:
+    """A JoinGroup request.
+
+    Attributes:
+        needs_member_id: a dynamic member without an id is sent back with one first (KIP-394).
+        can_skip_assignment: the client understands ``skip_assignment`` (KIP-814).
+    """
+
+    group_id: str
+    member_id: str
+    protocol_type: str
+    protocols: Protocols
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    client_id: str = ""
+    client_host: str = ""
+    instance_id: str | None = None
+    needs_member_id: bool = False
+    can_skip_assignment: bool = False
+    reason: str | None = None
+
+
+@frozen
+class JoinedMember:
+    """A member as the leader is told of it."""
+
+    member_id: str
+    instance_id: str | None
+    metadata: bytes
+
+
+@frozen
+class JoinReply:
+    """The answer to a JoinGroup; only the leader is told of the members."""
+
+    member_id: str
+    error: ErrorCode = ErrorCode.NONE
+    generation: int = NO_GENERATION
+    protocol_type: str | None = None
+    protocol_name: str | None = None
+    leader: str = UNKNOWN_MEMBER
+    members: tuple[JoinedMember, ...] = ()
+    skip_assignment: bool = False
+
+
+@frozen
+class SyncCall:
+    """A SyncGroup request; ``assignments`` is empty unless it comes from the leader."""
+
+    group_id: str
+    generation: int
+    member_id: str
+    protocol_type: str | None = None
+    protocol_name: str | None = None
+    instance_id: str | None = None
+    assignments: Mapping[str, bytes] = field(factory=dict)
+
+
+@frozen
+class SyncReply:
+    """The answer to a SyncGroup."""
+
+    error: ErrorCode = ErrorCode.NONE
+    protocol_type: str | None = None
+    protocol_name: str | None = None
+    assignment: bytes = b""
+
+
+@frozen
+class HeartbeatCall:
+    group_id: str
+    generation: int
+    member_id: str
+    instance_id: str | None = None
+
+
+@frozen
+class LeavingMember:
+    """Who leaves, or is removed by an administrator who knows only the instance id."""
+
+    member_id: str
+    instance_id: str | None = None
+    reason: str | None = None
+
+
+@frozen
+class CommitCall:
+    """An OffsetCommit request. Generation -1 and no member: from somebody outside of the group."""
+
+    group_id: str
+    offsets: Mapping[TopicPartition, CommittedOffset]
+    generation: int = NO_GENERATION
+    member_id: str = UNKNOWN_MEMBER
+    instance_id: str | None = None
+
+
+CommitReply: TypeAlias = Mapping[TopicPartition, ErrorCode]
+
+
+@frozen
+class FetchedOffset:
+    """What OffsetFetch tells of one partition; without a commit the offset is -1."""
+
+    offset: int = -1
+    leader_epoch: int = -1
+    metadata: str = ""
+    error: ErrorCode = ErrorCode.NONE
+
+
+@frozen
+class DescribedMember:
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    client_host: str
+    metadata: bytes = b""
+    assignment: bytes = b""
+
+
+@frozen
+class GroupDescription:
+    """What DescribeGroups tells; protocol, metadata and assignments only of a stable group."""
+
+    state: str
+    protocol_type: str = ""
+    protocol: str = ""
+    members: tuple[DescribedMember, ...] = ()
+
+
+@frozen
+class GroupListing:
+    """One line of ListGroups."""
+
+    group_id: str
+    protocol_type: str
+    state: str
+    group_type: str

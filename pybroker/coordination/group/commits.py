@@ -1,0 +1,179 @@
+"""Committing, fetching and forgetting offsets."""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from attrs import frozen
+
+from pybroker.coordination.effects import CoordinatorRecord, Effects, Outcome, Token
+from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall, FetchedOffset
+from pybroker.coordination.group.errors import commit_error
+from pybroker.coordination.group.group import ClassicGroup
+from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.group.records import group_key, offset_key, offset_value
+from pybroker.coordination.group.rules import GroupRules
+from pybroker.coordination.group.states import COMMIT_ANSWERS, DEAD, DELETE_ANSWERS, EMPTY, STABLE
+from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import TopicPartition
+
+logger = logging.getLogger(__name__)
+
+
+# -- committing --------------------------------------------------------------------------------------
+
+
+def commit(group: ClassicGroup, call: CommitCall, token: Token, rules: GroupRules, effects: Effects) -> None:
+    """Store what may be stored; the answer comes when it is committed to the log.
+
+    Texts that are too long are refused one by one, the others are stored.
+    """
+    refused = _refusal(group, call)
+    if refused is ErrorCode.NONE:
+        refused = COMMIT_ANSWERS[group.state]
+        member = group.members.get(call.member_id)
+        if refused is ErrorCode.NONE and member is not None:
+            group.renew_session(member, effects)
+    if refused is not ErrorCode.NONE:
+        effects.reply(token, dict.fromkeys(call.offsets, refused))
+        return
+    too_long = frozenset(
+        tp for tp, one in call.offsets.items() if _length(one.metadata) > rules.max_metadata_length
+    )
+    storable = {tp: one for tp, one in call.offsets.items() if tp not in too_long}
+    if not storable:
+        effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.OFFSET_METADATA_TOO_LARGE))
+        return
+    group.offsets.prepare(storable)
+    records = [(offset_key(group.group_id, tp), offset_value(one)) for tp, one in storable.items()]
+    effects.append(records, OffsetsStored(group, token, tuple(call.offsets), storable, too_long))
+
+
+def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
+    """Members commit in their generation; others only while the group has no members."""
+    is_outsider = call.generation < 0
+    if is_outsider and group.state is EMPTY:
+        return ErrorCode.NONE
+    if is_outsider and call.member_id == UNKNOWN_MEMBER and call.instance_id is None:
+        return ErrorCode.COORDINATOR_NOT_AVAILABLE if group.state is DEAD else ErrorCode.UNKNOWN_MEMBER_ID
+    refused = group.refuse_member(call.member_id, call.instance_id)
+    if refused is not ErrorCode.NONE:
+        return refused
+    return ErrorCode.NONE if call.generation == group.generation else ErrorCode.ILLEGAL_GENERATION
+
+
+def _length(text: str) -> int:
+    """In UTF-16 code units, as Java counts."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+@frozen
+class OffsetsStored:
+    """The offsets are in the log, or will never be."""
+
+    group: ClassicGroup
+    token: Token
+    asked: Sequence[TopicPartition]
+    storable: Mapping[TopicPartition, CommittedOffset]
+    too_long: Collection[TopicPartition]
+
+    def settle(self, outcome: Outcome, effects: Effects) -> None:
+        if outcome.error is ErrorCode.NONE:
+            self.group.offsets.apply(self.storable, outcome.base_offset)
+        else:
+            self.group.offsets.fail(self.storable)
+        error = commit_error(outcome.error)
+        effects.reply(
+            self.token,
+            {tp: ErrorCode.OFFSET_METADATA_TOO_LARGE if tp in self.too_long else error for tp in self.asked},
+        )
+
+
+# -- fetching ----------------------------------------------------------------------------------------
+
+
+def fetch(
+    group: ClassicGroup | None, partitions: Iterable[TopicPartition] | None, *, require_stable: bool
+) -> dict[TopicPartition, FetchedOffset]:
+    """The committed offsets of the partitions, or of all that have one when ``partitions`` is None."""
+    if group is None or group.state is DEAD:
+        return {tp: FetchedOffset() for tp in partitions or ()}
+    offsets = group.offsets
+    found: dict[TopicPartition, FetchedOffset] = {}
+    for tp in offsets.stored if partitions is None else partitions:
+        stored = offsets.stored.get(tp)
+        if require_stable and offsets.is_unstable(tp):
+            found[tp] = FetchedOffset(error=ErrorCode.UNSTABLE_OFFSET_COMMIT)
+        elif stored is None:
+            found[tp] = FetchedOffset()
+        else:
+            kept = stored.commit
+            found[tp] = FetchedOffset(kept.offset, kept.leader_epoch, kept.metadata)
+    return found
+
+
+# -- forgetting --------------------------------------------------------------------------------------
+
+
+def expire(group: ClassicGroup, rules: GroupRules, effects: Effects) -> int:
+    """Forget offsets that nobody uses any more; returns how many.
+
+    A group with a protocol keeps them from the moment it became empty; while it has members, what they do
+    not read expires after the last commit; offsets of a group that never had members after the last commit.
+    """
+    now_ms, retention_ms, offsets = effects.now_ms, rules.offsets_retention_ms, group.offsets
+    since_ms = group.state_since_ms
+    expired: list[TopicPartition] = []
+    if group.protocol_type is None:
+        expired = offsets.remove_expired(now_ms, retention_ms, _commit_time)
+    elif group.state is EMPTY:
+        base_ms = _commit_time if since_ms is None else lambda _commit: since_ms
+        expired = offsets.remove_expired(now_ms, retention_ms, base_ms)
+    elif group.state is STABLE and group.is_consumer_group and group.subscribed_topics is not None:
+        expired = offsets.remove_expired(now_ms, retention_ms, _commit_time, group.subscribed_topics)
+    forget(group, expired, effects)
+    return len(expired)
+
+
+def _commit_time(commit: CommittedOffset) -> int:
+    return commit.commit_timestamp_ms
+
+
+def forget(group: ClassicGroup, removed: Iterable[TopicPartition], effects: Effects) -> None:
+    """Write tombstones for removed offsets, and for the group itself when nothing of it is left.
+
+    Nobody waits for them: if they are lost, the next round writes them again.
+    """
+    records: list[CoordinatorRecord] = [(offset_key(group.group_id, tp), None) for tp in removed]
+    if group.state is EMPTY and not group.offsets:
+        group.die(effects)
+        if group.generation > 0:
+            # Without a generation the log has no record of the group itself.
+            records.append((group_key(group.group_id), None))
+    if records:
+        effects.append(records)
+
+
+def delete_group(group: ClassicGroup, effects: Effects) -> ErrorCode:
+    """Forget an empty group with all its offsets."""
+    error = DELETE_ANSWERS[group.state]
+    if error is ErrorCode.NONE:
+        offsets = group.offsets
+        removed = offsets.remove((*offsets.stored, *offsets.pending))
+        offsets.transactional.clear()
+        forget(group, removed, effects)
+    return error
+
+
+def delete_offsets(
+    group: ClassicGroup, partitions: Sequence[TopicPartition], effects: Effects
+) -> tuple[ErrorCode, dict[TopicPartition, ErrorCode]]:
+    """Forget the offsets of partitions that no member reads: an error for the whole group, or one each."""
+    if group.state is not EMPTY and not group.is_consumer_group:
+        return ErrorCode.NON_EMPTY_GROUP, {}
+    in_use = {tp for tp in partitions if group.state is not EMPTY and group.is_subscribed_to(tp.topic)}
+    eligible = [tp for tp in partitions if tp not in in_use]
+    if eligible:
+        forget(group, group.offsets.remove(eligible), effects)
+    return ErrorCode.NONE, {
+        tp: ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC if tp in in_use else ErrorCode.NONE for tp in partitions
+    }

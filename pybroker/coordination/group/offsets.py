@@ -1,0 +1,119 @@
+"""The committed offsets of one group: what is stored, what is on its way, and what has expired."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from pybroker.model.ids import LeaderEpoch, Offset, ProducerId, TopicPartition
+
+
+class CommittedOffset(NamedTuple):
+    """One commit. ``expire_timestamp_ms`` only when the client asked for a retention time of its own."""
+
+    offset: Offset
+    leader_epoch: LeaderEpoch
+    metadata: str
+    commit_timestamp_ms: int
+    expire_timestamp_ms: int | None = None
+
+
+class StoredOffset(NamedTuple):
+    """A commit and the offset of its batch in the coordinator's log, by which later ones are told apart."""
+
+    commit: CommittedOffset
+    batch_offset: Offset
+
+
+class GroupOffsets:
+    """Offsets by partition. Written by the decisions of ``commits`` and by the replay, nobody else.
+
+    Attributes:
+        stored: committed and kept.
+        pending: appended, but not committed yet.
+        transactional: by producer id, offsets of transactions that are still open.
+    """
+
+    __slots__ = ("pending", "stored", "transactional")
+
+    def __init__(self) -> None:
+        self.stored: dict[TopicPartition, StoredOffset] = {}
+        self.pending: dict[TopicPartition, CommittedOffset] = {}
+        self.transactional: dict[ProducerId, dict[TopicPartition, StoredOffset]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.stored or self.pending or self.transactional)
+
+    def is_unstable(self, tp: TopicPartition) -> bool:
+        """Whether a commit for this partition is under way (KIP-447)."""
+        return tp in self.pending or any(tp in offsets for offsets in self.transactional.values())
+
+    def prepare(self, commits: Mapping[TopicPartition, CommittedOffset]) -> None:
+        """The commits are being appended."""
+        self.pending.update(commits)
+
+    def apply(self, commits: Mapping[TopicPartition, CommittedOffset], batch_offset: Offset) -> None:
+        """The commits are in the log, committed. A partition that was removed meanwhile stays removed."""
+        for tp, commit in commits.items():
+            staged = self.pending.get(tp)
+            if staged is None:
+                continue
+            self.store(tp, StoredOffset(commit, batch_offset))
+            if staged == commit:
+                del self.pending[tp]
+
+    def fail(self, commits: Mapping[TopicPartition, CommittedOffset]) -> None:
+        """The commits will never be in the log."""
+        for tp, commit in commits.items():
+            if self.pending.get(tp) == commit:
+                del self.pending[tp]
+
+    def store(self, tp: TopicPartition, stored: StoredOffset) -> None:
+        """Keep a commit, unless a later one is known."""
+        known = self.stored.get(tp)
+        if known is None or known.batch_offset < stored.batch_offset:
+            self.stored[tp] = stored
+
+    def complete_transaction(self, producer_id: ProducerId, *, commit: bool) -> None:
+        """A transaction's marker was written: its offsets count from now on, or never."""
+        offsets = self.transactional.pop(producer_id, {})
+        if commit:
+            for tp, stored in offsets.items():
+                self.store(tp, stored)
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """Forget partitions; returns those that had a stored offset."""
+        removed = []
+        for tp in partitions:
+            self.pending.pop(tp, None)
+            for offsets in self.transactional.values():
+                offsets.pop(tp, None)
+            if self.stored.pop(tp, None) is not None:
+                removed.append(tp)
+        return removed
+
+    def remove_expired(
+        self,
+        now_ms: int,
+        retention_ms: int,
+        base_ms: Callable[[CommittedOffset], int],
+        subscribed: Collection[str] = (),
+    ) -> list[TopicPartition]:
+        """Forget what nobody has asked to keep; returns those partitions.
+
+        Args:
+            base_ms: from when the retention counts; ignored where the client gave an expiry itself.
+            subscribed: topics that are in use, whose offsets stay.
+        """
+        expired = [
+            tp
+            for tp, (commit, _) in self.stored.items()
+            if tp.topic not in subscribed
+            and tp not in self.pending
+            and (
+                now_ms - base_ms(commit) >= retention_ms
+                if commit.expire_timestamp_ms is None
+                else now_ms >= commit.expire_timestamp_ms
+            )
+        ]
+        for tp in expired:
+            del self.stored[tp]
+        return expired

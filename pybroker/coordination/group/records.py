@@ -1,0 +1,190 @@
+"""Groups and offsets as records of ``__consumer_offsets``, byte for byte as Kafka 3.9 writes them.
+
+An int16 leads key and value: in the key it is the kind of record, in the value the version.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from pybroker.coordination.group.group import ClassicGroup
+from pybroker.coordination.group.member import Member
+from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.group.states import EMPTY, STABLE
+from pybroker.model.ids import TopicPartition
+from pybroker.protocol.codec import decode, encode
+from pybroker.protocol.errors import MalformedMessage
+from pybroker.protocol.messages import (
+    GroupMetadataKey,
+    GroupMetadataValue,
+    OffsetCommitKey,
+    OffsetCommitValue,
+)
+
+OFFSET_KEYS = (0, 1)
+GROUP_KEY = 2
+OFFSET_VALUE_WITH_EXPIRY = 1
+OFFSET_VALUE = 3
+GROUP_VALUE = 3
+_NO_TIMESTAMP = -1
+_PREFIX = struct.Struct(">h")
+_PREFIX_BYTES = 2
+_OFFSET_KEY_PREFIX = _PREFIX.pack(1)
+_GROUP_KEY_PREFIX = _PREFIX.pack(GROUP_KEY)
+
+
+class OffsetKey(NamedTuple):
+    """The key of a committed offset."""
+
+    group_id: str
+    tp: TopicPartition
+
+
+class GroupKey(NamedTuple):
+    """The key of a group."""
+
+    group_id: str
+
+
+RecordKey: TypeAlias = OffsetKey | GroupKey
+
+
+class UnreadableRecord(ValueError):
+    """A record that this coordinator should know, but cannot read."""
+
+
+def offset_key(group_id: str, tp: TopicPartition) -> bytes:
+    return _OFFSET_KEY_PREFIX + encode(OffsetCommitKey(group=group_id, topic=tp.topic, partition=tp[1]), 1)
+
+
+def offset_value(commit: CommittedOffset) -> bytes:
+    """Version 3, or 1 when the commit expires by itself."""
+    expiry = commit.expire_timestamp_ms
+    version = OFFSET_VALUE if expiry is None else OFFSET_VALUE_WITH_EXPIRY
+    value = OffsetCommitValue(
+        offset=commit.offset,
+        leader_epoch=commit.leader_epoch,
+        metadata=commit.metadata,
+        commit_timestamp=commit.commit_timestamp_ms,
+        expire_timestamp=_NO_TIMESTAMP if expiry is None else expiry,
+    )
+    return _PREFIX.pack(version) + encode(value, version)
+
+
+def group_key(group_id: str) -> bytes:
+    return _GROUP_KEY_PREFIX + encode(GroupMetadataKey(group=group_id), GROUP_KEY)
+
+
+def group_value(group: ClassicGroup, assignments: Mapping[str, bytes]) -> bytes:
+    """Version 3. Every member must have an assignment, and the group a protocol if it has members."""
+    protocol = group.protocol_name
+    value = GroupMetadataValue(
+        protocol_type=group.protocol_type or "",
+        generation=group.generation,
+        protocol=protocol,
+        leader=group.leader_id,
+        current_state_timestamp=_NO_TIMESTAMP if group.state_since_ms is None else group.state_since_ms,
+        members=[
+            GroupMetadataValue.MemberMetadata(
+                member_id=member.member_id,
+                group_instance_id=member.instance_id,
+                client_id=member.client_id,
+                client_host=member.client_host,
+                rebalance_timeout=member.rebalance_timeout_ms,
+                session_timeout=member.session_timeout_ms,
+                subscription=member.metadata(protocol or ""),
+                assignment=assignments[member.member_id],
+            )
+            for member in group.members.values()
+        ],
+    )
+    return _PREFIX.pack(GROUP_VALUE) + encode(value, GROUP_VALUE)
+
+
+def read_key(key: bytes | None) -> RecordKey | None:
+    """What a record is about; None for kinds that are not the classic coordinator's.
+
+    Raises:
+        UnreadableRecord: the key is none at all.
+    """
+    try:
+        kind = _kind(key)
+        assert key is not None
+        if kind in OFFSET_KEYS:
+            offset, _ = decode(OffsetCommitKey, kind, key, _PREFIX_BYTES)
+            return OffsetKey(offset.group, TopicPartition(offset.topic, offset.partition))
+        if kind == GROUP_KEY:
+            return GroupKey(decode(GroupMetadataKey, kind, key, _PREFIX_BYTES)[0].group)
+    except MalformedMessage as error:
+        raise UnreadableRecord(str(error)) from error
+    return None
+
+
+def read_offset_value(value: bytes) -> CommittedOffset:
+    """The inverse of :func:`offset_value`, for versions 0 to 4.
+
+    Raises:
+        UnreadableRecord: it is something else.
+    """
+    version = _kind(value)
+    if not 0 <= version <= 4:
+        raise UnreadableRecord(f"offset commit of version {version}")
+    try:
+        read, _ = decode(OffsetCommitValue, version, value, _PREFIX_BYTES)
+    except MalformedMessage as error:
+        raise UnreadableRecord(str(error)) from error
+    expiry = read.expire_timestamp
+    return CommittedOffset(
+        read.offset,
+        read.leader_epoch,
+        read.metadata,
+        read.commit_timestamp,
+        None if expiry == _NO_TIMESTAMP else expiry,
+    )
+
+
+def read_group_value(group_id: str, value: bytes, now_ms: int) -> ClassicGroup:
+    """The group that a record describes: stable, or empty without members. Versions 0 to 4.
+
+    Raises:
+        UnreadableRecord: it is something else.
+    """
+    version = _kind(value)
+    if not 0 <= version <= 4:
+        raise UnreadableRecord(f"group of version {version}")
+    try:
+        read, _ = decode(GroupMetadataValue, version, value, _PREFIX_BYTES)
+    except MalformedMessage as error:
+        raise UnreadableRecord(str(error)) from error
+    group = ClassicGroup(group_id, now_ms, STABLE if read.members else EMPTY)
+    since = read.current_state_timestamp
+    group.state_since_ms = None if since == _NO_TIMESTAMP else since
+    group.generation = read.generation
+    group.protocol_type = read.protocol_type or None
+    group.protocol_name = read.protocol
+    group.leader_id = read.leader
+    group.restore(_member(member, read.protocol_type, read.protocol, version) for member in read.members)
+    return group
+
+
+def _member(
+    read: GroupMetadataValue.MemberMetadata, protocol_type: str, protocol: str | None, version: int
+) -> Member:
+    return Member(
+        member_id=read.member_id,
+        instance_id=read.group_instance_id,
+        client_id=read.client_id,
+        client_host=read.client_host,
+        rebalance_timeout_ms=read.session_timeout if version == 0 else read.rebalance_timeout,
+        session_timeout_ms=read.session_timeout,
+        protocol_type=protocol_type,
+        protocols=((protocol or "", bytes(read.subscription)),),
+        assignment=bytes(read.assignment),
+    )
+
+
+def _kind(data: bytes | None) -> int:
+    if data is None or len(data) < _PREFIX_BYTES:
+        raise UnreadableRecord(f"{data!r} has no type")
+    kind: int = _PREFIX.unpack_from(data)[0]
+    return kind

@@ -1,0 +1,243 @@
+"""The group coordinator as handlers call it: finds the shard of a group, asks it, waits for the answer."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+import trio
+
+from pybroker.config.broker import BrokerConfig
+from pybroker.coordination.effects import Effects
+from pybroker.coordination.group.calls import (
+    CommitCall,
+    CommitReply,
+    FetchedOffset,
+    GroupDescription,
+    GroupListing,
+    HeartbeatCall,
+    JoinCall,
+    JoinReply,
+    LeavingMember,
+    SyncCall,
+    SyncReply,
+)
+from pybroker.coordination.group.group import ClassicGroup
+from pybroker.coordination.group.rules import GroupRules
+from pybroker.coordination.group.shard import GroupShard
+from pybroker.coordination.partitioning import coordinator_partition
+from pybroker.coordination.runtime.log_port import CoordinatorLog
+from pybroker.coordination.runtime.partition_log import PartitionLog
+from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot
+from pybroker.instruments.clock import TimerQueue
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import TopicPartition
+from pybroker.model.topics import CONSUMER_OFFSETS
+from pybroker.records.header import CompressionType
+from pybroker.replication.replicas import LeadershipChange
+
+logger = logging.getLogger(__name__)
+
+SLICE = 64
+"""Groups that are searched for old offsets in one stretch on the trio thread."""
+
+
+class GroupCoordinator:
+    """All groups that this broker coordinates. :meth:`run` is its task.
+
+    Every method may raise the ApiErrors INVALID_GROUP_ID, COORDINATOR_NOT_AVAILABLE,
+    COORDINATOR_LOAD_IN_PROGRESS and NOT_COORDINATOR.
+
+    Args:
+        partition_count: how many partitions the offsets topic has, or will have.
+        unique_text: a new UUID as text, for member ids.
+    """
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        now_ms: Callable[[], int],
+        timers: TimerQueue,
+        partition_count: Callable[[], int],
+        unique_text: Callable[[], str],
+    ) -> None:
+        self._config = config
+        self._now_ms = now_ms
+        self._timers = timers
+        self._partition_count = partition_count
+        rules = GroupRules.of(config)
+        self._shards: Shards[GroupShard] = Shards(
+            CONSUMER_OFFSETS,
+            lambda: GroupShard(rules, unique_text),
+            now_ms,
+            timers,
+            ShardSettings(
+                compression=CompressionType(config.offsets_topic_compression_codec),
+                required_acks=config.offsets_commit_required_acks,
+                append_timeout_ms=config.offsets_commit_timeout_ms,
+            ),
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Coordinates until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._shards.run)
+            nursery.start_soon(self._expire_now_and_then)
+            task_status.started()
+
+    # -- leadership ----------------------------------------------------------------------------------
+
+    def on_leadership(self, change: LeadershipChange) -> None:
+        """A partition changed hands; those of other topics are none of our business."""
+        partition = change.partition
+        if partition.tp.topic != CONSUMER_OFFSETS:
+            return
+        if change.is_leader:
+            self.lead(partition.tp.partition, PartitionLog(partition, partition.leader_epoch))
+        else:
+            self._shards.resign(partition.tp.partition, partition.leader_epoch)
+
+    def lead(self, index: int, log: CoordinatorLog) -> None:
+        """Load a partition of the offsets topic, and coordinate its groups from then on."""
+        self._shards.lead(index, log)
+
+    # -- members -------------------------------------------------------------------------------------
+
+    async def join(self, call: JoinCall) -> JoinReply:
+        """Waits until the rebalance is complete."""
+        slot = self._slot(call.group_id)
+        reply: JoinReply = await self._shards.ask(slot, slot.shard.join, call)
+        return reply
+
+    async def sync(self, call: SyncCall) -> SyncReply:
+        """Waits until the leader's assignment is stored. While the group is being loaded its members must
+        join again, and clients of all ages understand REBALANCE_IN_PROGRESS."""
+        try:
+            slot = self._slot(call.group_id)
+        except ApiError as error:
+            if error.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                return SyncReply(ErrorCode.REBALANCE_IN_PROGRESS)
+            raise
+        reply: SyncReply = await self._shards.ask(slot, slot.shard.sync, call)
+        return reply
+
+    def heartbeat(self, call: HeartbeatCall) -> ErrorCode:
+        """While the group is being loaded every heartbeat is welcome."""
+        try:
+            slot = self._slot(call.group_id)
+        except ApiError as error:
+            if error.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                return ErrorCode.NONE
+            raise
+        effects = self._shards.effects()
+        code = slot.shard.heartbeat(call, effects)
+        self._shards.carry_out(slot, effects)
+        return code
+
+    def leave(self, group_id: str, leaving: Sequence[LeavingMember]) -> list[ErrorCode]:
+        """One code for each of ``leaving``."""
+        slot = self._slot(group_id)
+        effects = self._shards.effects()
+        codes = slot.shard.leave(group_id, leaving, effects)
+        self._shards.carry_out(slot, effects)
+        return codes
+
+    # -- offsets -------------------------------------------------------------------------------------
+
+    async def commit(self, call: CommitCall) -> CommitReply:
+        """Waits until the offsets are committed to the log."""
+        slot = self._slot(call.group_id, may_be_empty=True)
+        reply: CommitReply = await self._shards.ask(slot, slot.shard.commit, call)
+        return reply
+
+    def fetch(
+        self, group_id: str, partitions: Iterable[TopicPartition] | None, *, require_stable: bool
+    ) -> dict[TopicPartition, FetchedOffset]:
+        """Committed offsets; of all partitions when ``partitions`` is None."""
+        slot = self._slot(group_id, may_be_empty=True)
+        return slot.shard.fetch(group_id, partitions, require_stable=require_stable)
+
+    # -- administration ------------------------------------------------------------------------------
+
+    def describe(self, group_id: str) -> GroupDescription | None:
+        """None if there is no such group."""
+        return self._slot(group_id, may_be_empty=True).shard.describe(group_id)
+
+    def list_groups(self) -> tuple[ErrorCode, list[GroupListing]]:
+        """All groups; with COORDINATOR_LOAD_IN_PROGRESS when there may be more."""
+        if not self._shards.is_running:
+            raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        loading = self._shards.is_any_loading
+        return (
+            ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if loading else ErrorCode.NONE,
+            [listing for slot in self._shards for listing in slot.shard.list_groups()],
+        )
+
+    def delete_group(self, group_id: str) -> ErrorCode:
+        slot = self._slot(group_id, may_be_empty=True)
+        effects = self._shards.effects()
+        code = slot.shard.delete_group(group_id, effects)
+        self._shards.carry_out(slot, effects)
+        return code
+
+    def delete_offsets(
+        self, group_id: str, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, ErrorCode]:
+        """One code for each partition.
+
+        Raises:
+            ApiError: also GROUP_ID_NOT_FOUND and NON_EMPTY_GROUP.
+        """
+        slot = self._slot(group_id)
+        effects = self._shards.effects()
+        code, codes = slot.shard.delete_offsets(group_id, partitions, effects)
+        self._shards.carry_out(slot, effects)
+        if code is not ErrorCode.NONE:
+            raise ApiError(code)
+        return codes
+
+    # -- forgetting ----------------------------------------------------------------------------------
+
+    def on_partitions_deleted(self, partitions: Sequence[TopicPartition]) -> None:
+        """Topics were deleted: their offsets go too, in slices, soon."""
+        if partitions:
+            self._shards.spawn(self._forget_partitions, tuple(partitions))
+
+    async def _forget_partitions(self, partitions: Sequence[TopicPartition]) -> None:
+        def forget(shard: GroupShard, group: ClassicGroup, effects: Effects) -> int:
+            return shard.forget_partitions(group, partitions, effects)
+
+        count = await self._for_every_group(forget)
+        logger.info("%d offsets of %d deleted partitions are gone", count, len(partitions))
+
+    async def _expire_now_and_then(self) -> None:
+        interval_ms = self._config.offsets_retention_check_interval_ms
+        while True:
+            due = trio.Event()
+            self._timers.schedule("offset expiry", self._now_ms() + interval_ms, due.set)
+            await due.wait()
+            await self.expire()
+
+    async def expire(self) -> None:
+        """Look for offsets that have expired, once, in slices."""
+        count = await self._for_every_group(GroupShard.expire)
+        if count:
+            logger.info("%d offsets have expired", count)
+
+    async def _for_every_group(self, change: Callable[[GroupShard, ClassicGroup, Effects], int]) -> int:
+        count = 0
+        for slot in self._shards:
+            groups = tuple(slot.shard.groups.values())
+            for start in range(0, len(groups), SLICE):
+                for group in groups[start : start + SLICE]:
+                    effects = self._shards.effects()
+                    count += change(slot.shard, group, effects)
+                    self._shards.carry_out(slot, effects)
+                await trio.lowlevel.checkpoint()
+        return count
+
+    # -- finding -------------------------------------------------------------------------------------
+
+    def _slot(self, group_id: str, *, may_be_empty: bool = False) -> Slot[GroupShard]:
+        """Offsets may be kept under an empty group id, for the sake of old clients."""
+        if not group_id and not may_be_empty:
+            raise ApiError(ErrorCode.INVALID_GROUP_ID)
+        return self._shards.serving(coordinator_partition(group_id, self._partition_count()))

@@ -1,0 +1,368 @@
+"""One state machine for each partition of a coordinator's topic: loaded when this broker begins to lead the
+partition, served while it leads, unloaded when it ceases to.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import trio
+from attrs import frozen
+
+from pybroker.coordination.effects import (
+    Append,
+    Effect,
+    Effects,
+    Outcome,
+    Reply,
+    StartTimer,
+    StopTimer,
+    TimerKey,
+    Token,
+)
+from pybroker.coordination.runtime.log_port import CoordinatorLog
+from pybroker.instruments.clock import Timer, TimerQueue
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import Offset
+from pybroker.records.batch import iter_records
+from pybroker.records.builder import RecordBatchBuilder
+from pybroker.records.errors import InvalidRecords
+from pybroker.records.header import BatchHeader, Buffer, CompressionType, Record, iter_batch_headers
+from pybroker.storage.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+REPLAY_READ_BYTES = 64 * 1024
+REPLAY_SLICE_RECORDS = 128
+"""About 2 ms of replay on the trio thread, before others get their turn."""
+
+ACKS_ALL = -1
+
+
+class Replay(Protocol):
+    """Collects what a log holds."""
+
+    def control(self, header: BatchHeader, batch: Buffer) -> None: ...
+
+    def apply(self, header: BatchHeader, record: Record, first_offset: Offset, now_ms: int) -> None: ...
+
+
+class Shard(Protocol):
+    """A pure state machine, as far as this shell knows it."""
+
+    def start_replay(self) -> Any: ...
+
+    def loaded(self, replay: Any, now_ms: int) -> Iterator[Effects]: ...
+
+    def unloaded(self, now_ms: int) -> Iterator[Effects]: ...
+
+    def timer_fired(self, key: TimerKey, effects: Effects) -> None: ...
+
+
+S = TypeVar("S", bound=Shard)
+C = TypeVar("C")
+
+
+class Answer:
+    """The token of a waiting request. Who gives up waiting just goes; the answer then goes nowhere."""
+
+    __slots__ = ("_arrived", "_value")
+
+    def __init__(self) -> None:
+        self._value: Any = None
+        self._arrived: trio.Event | None = None
+
+    def give(self, value: object) -> None:
+        """Only the first answer counts."""
+        if self._value is None:
+            self._value = value
+            if self._arrived is not None:
+                self._arrived.set()
+
+    async def get(self) -> Any:
+        """The answer; without any suspension if it is there already."""
+        if self._value is None:
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        return self._value
+
+
+class Slot(Generic[S]):
+    """The leadership of one partition. Written by :class:`Shards` only."""
+
+    def __init__(self, index: int, shard: S, log: CoordinatorLog) -> None:
+        self.index = index
+        self.shard = shard
+        self.log = log
+        self.is_loading = True
+        self._is_over = False
+        self.timers: dict[TimerKey, Timer] = {}
+
+    def is_over(self) -> bool:
+        """Whether this leadership has ended, and with it the state machine. A method, because it changes
+        while its readers sleep."""
+        return self._is_over
+
+    def end(self) -> None:
+        self._is_over = True
+        for timer in self.timers.values():
+            timer.cancel()
+        self.timers.clear()
+
+
+@frozen
+class ShardSettings:
+    """How coordinators write.
+
+    Attributes:
+        required_acks: -1 waits for the high watermark, anything else only for the leader.
+        append_timeout_ms: the longest wait, in real time, because clients wait too.
+    """
+
+    compression: CompressionType = CompressionType.NONE
+    required_acks: int = ACKS_ALL
+    append_timeout_ms: int = 5000
+
+
+class Shards(Generic[S]):
+    """All partitions of a coordinator's topic that this broker leads. :meth:`run` is its task.
+
+    Args:
+        name: of the topic, for logs.
+        make_shard: makes the state machine of a partition that is new here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make_shard: Callable[[], S],
+        now_ms: Callable[[], int],
+        timers: TimerQueue,
+        settings: ShardSettings,
+    ) -> None:
+        self._name = name
+        self._make_shard = make_shard
+        self._now_ms = now_ms
+        self._timers = timers
+        self._settings = settings
+        self._slots: dict[int, Slot[S]] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def __iter__(self) -> Iterator[Slot[S]]:
+        """The partitions that are served; those that still load are not among them."""
+        return iter([slot for slot in self._slots.values() if not slot.is_loading])
+
+    @property
+    def is_running(self) -> bool:
+        return self._nursery is not None
+
+    @property
+    def is_any_loading(self) -> bool:
+        return any(slot.is_loading for slot in self._slots.values())
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until cancelled. Leadership that began before is loaded now."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                for slot in self._slots.values():
+                    nursery.start_soon(self._load, slot)
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    def spawn(self, work: Callable[..., Any], *args: object) -> None:
+        """Run something beside; it ends with :meth:`run`. Nothing happens when that is over."""
+        if self._nursery is not None:
+            self._nursery.start_soon(work, *args)
+
+    # -- leadership ----------------------------------------------------------------------------------
+
+    def lead(self, index: int, log: CoordinatorLog) -> None:
+        """Leadership began, or goes on in a new epoch: then what is in memory stays valid."""
+        slot = self._slots.get(index)
+        if slot is not None:
+            if log.leader_epoch > slot.log.leader_epoch:
+                slot.log = log
+            return
+        slot = self._slots[index] = Slot(index, self._make_shard(), log)
+        self.spawn(self._load, slot)
+
+    def resign(self, index: int, leader_epoch: int) -> None:
+        """Leadership is over. News of an epoch before the present one does not count; -1 always does."""
+        slot = self._slots.get(index)
+        if slot is None or (0 <= leader_epoch < slot.log.leader_epoch):
+            return
+        del self._slots[index]
+        slot.end()
+        if not slot.is_loading:
+            self.spawn(self._unload, slot)
+
+    async def _unload(self, slot: Slot[S]) -> None:
+        for effects in slot.shard.unloaded(self._now_ms()):
+            self.carry_out(slot, effects)
+            await trio.lowlevel.checkpoint()
+
+    async def _load(self, slot: Slot[S]) -> None:
+        started_ms = self._now_ms()
+        replay = slot.shard.start_replay()
+        try:
+            await self._replay(slot, replay)
+        except StorageError as error:
+            logger.error("%s-%d cannot be loaded: %s", self._name, slot.index, error)
+        if slot.is_over():
+            return
+        for effects in slot.shard.loaded(replay, self._now_ms()):
+            self.carry_out(slot, effects)
+            await trio.lowlevel.checkpoint()
+            if slot.is_over():
+                await self._unload(slot)
+                return
+        slot.is_loading = False
+        logger.info(
+            "%s-%d is loaded, in epoch %d, after %d ms",
+            self._name,
+            slot.index,
+            slot.log.leader_epoch,
+            self._now_ms() - started_ms,
+        )
+
+    async def _replay(self, slot: Slot[S], replay: Replay) -> None:
+        log = slot.log
+        offset = log.log_start_offset
+        count = 0
+        while not slot.is_over() and offset < log.log_end_offset:
+            data = log.read(offset, REPLAY_READ_BYTES)
+            if not data:
+                return
+            for position, header in iter_batch_headers(data):
+                batch = memoryview(data)[position : position + header.size_in_bytes]
+                offset = header.next_offset
+                for _ in self._replay_batch(replay, header, batch):
+                    count += 1
+                    if count % REPLAY_SLICE_RECORDS == 0:
+                        await trio.lowlevel.checkpoint()
+                        if slot.is_over():
+                            return
+
+    def _replay_batch(self, replay: Replay, header: BatchHeader, batch: memoryview) -> Iterator[None]:
+        if header.is_control:
+            replay.control(header, batch)
+            yield
+            return
+        now_ms = self._now_ms()
+        first_offset: Offset | None = None
+        try:
+            for record in iter_records(batch, header):
+                if first_offset is None:
+                    first_offset = record.offset
+                replay.apply(header, record, first_offset, now_ms)
+                yield
+        except InvalidRecords as error:
+            logger.error("%s: batch at offset %d is damaged: %s", self._name, header.base_offset, error)
+
+    # -- asking --------------------------------------------------------------------------------------
+
+    def serving(self, index: int) -> Slot[S]:
+        """The slot of a partition.
+
+        Raises:
+            ApiError: COORDINATOR_NOT_AVAILABLE while this broker starts or stops,
+                COORDINATOR_LOAD_IN_PROGRESS, or NOT_COORDINATOR.
+        """
+        if self._nursery is None:
+            raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        slot = self._slots.get(index)
+        if slot is None:
+            raise ApiError(ErrorCode.NOT_COORDINATOR)
+        if slot.is_loading:
+            raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+        return slot
+
+    async def ask(self, slot: Slot[S], decide: Callable[[C, Token, Effects], None], call: C) -> Any:
+        """The answer to a call that may have to wait for other members, or for the log."""
+        answer = Answer()
+        effects = Effects(self._now_ms())
+        decide(call, answer, effects)
+        self.carry_out(slot, effects)
+        return await answer.get()
+
+    def effects(self) -> Effects:
+        """For a decision that answers at once; what it notes down goes to :meth:`carry_out`."""
+        return Effects(self._now_ms())
+
+    # -- carrying out --------------------------------------------------------------------------------
+
+    def carry_out(self, slot: Slot[S], effects: Effects) -> None:
+        """Do what was decided, and what follows from what is committed at once."""
+        todo: deque[Effect] = deque(effects.items)
+        while todo:
+            item = todo.popleft()
+            if type(item) is Reply:
+                item.token.give(item.answer)
+            elif type(item) is StartTimer:
+                self._start_timer(slot, item)
+            elif type(item) is StopTimer:
+                timer = slot.timers.pop(item.key, None)
+                if timer is not None:
+                    timer.cancel()
+            elif type(item) is Append:
+                todo.extend(self._append(slot, item))
+
+    def _start_timer(self, slot: Slot[S], item: StartTimer) -> None:
+        if slot.is_over():
+            return
+        running = slot.timers.get(item.key)
+        if running is not None:
+            running.cancel()
+        slot.timers[item.key] = self._timers.schedule(
+            item.key.kind, item.when_ms, partial(self._fire, slot, item.key)
+        )
+
+    def _fire(self, slot: Slot[S], key: TimerKey) -> None:
+        slot.timers.pop(key, None)
+        effects = Effects(self._now_ms())
+        slot.shard.timer_fired(key, effects)
+        self.carry_out(slot, effects)
+
+    def _append(self, slot: Slot[S], item: Append) -> Iterable[Effect]:
+        waits = item.then is not None and self._settings.required_acks == ACKS_ALL
+        try:
+            if slot.is_over():
+                raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            first, end = slot.log.append(self._batch(item), all_replicas=waits)
+        except ApiError as error:
+            if item.then is None:
+                logger.warning("%s-%d: tombstones not written: %s", self._name, slot.index, error)
+            return self._settle(item, Outcome(error.code))
+        if not waits or slot.log.is_committed(end):
+            return self._settle(item, Outcome(ErrorCode.NONE, first))
+        self.spawn(self._settle_later, slot, item, first, end)
+        return ()
+
+    def _batch(self, item: Append) -> bytes:
+        builder = RecordBatchBuilder(compression=self._settings.compression)
+        for key, value in item.records:
+            builder.append(key, value, item.timestamp_ms)
+        return builder.build()
+
+    def _settle(self, item: Append, outcome: Outcome) -> Iterable[Effect]:
+        if item.then is None:
+            return ()
+        effects = Effects(self._now_ms())
+        item.then.settle(outcome, effects)
+        return effects.items
+
+    async def _settle_later(self, slot: Slot[S], item: Append, first: Offset, end: Offset) -> None:
+        try:
+            await slot.log.committed(end, self._settings.append_timeout_ms / 1000)
+        except ApiError as error:
+            outcome = Outcome(error.code)
+        else:
+            outcome = Outcome(ErrorCode.NONE, first)
+        effects = Effects(self._now_ms())
+        effects.items.extend(self._settle(item, outcome))
+        self.carry_out(slot, effects)

@@ -1,0 +1,131 @@
+"""OffsetCommit (key 8), versions 0 to 10: a member of a group, or somebody without one, keeps positions.
+
+- Each partition has its own answer; topics that do not exist do not hinder the others.
+- Answered when the offsets are committed to the coordinator's log.
+
+Versions: 0 keeps offsets in the metadata store, as ZooKeeper did, and knows no groups; 1 members, generations
+and a timestamp for each partition; 2 to 4 a retention time, after which the offset goes whatever the group
+does; 6 leader epochs (KIP-320); 7 static members (KIP-345); 10 topic ids.
+"""
+
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+
+from pybroker.coordination.group.calls import CommitCall, CommitReply
+from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.old_offsets import OldOffsets
+from pybroker.coordination.runtime.groups import GroupCoordinator
+from pybroker.handlers.context import RequestContext
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import TopicId, TopicPartition
+from pybroker.protocol.messages import OffsetCommitRequest, OffsetCommitResponse
+
+FIRST_VERSION_WITH_GROUPS = 1
+FIRST_VERSION_WITH_TOPIC_IDS = 10
+NO_RETENTION_TIME = -1
+NO_TIMESTAMP = -1
+
+
+@frozen
+class OffsetCommitHandler:
+    """``max_metadata_length`` is that of ``offset.metadata.max.bytes``, for version 0."""
+
+    groups: GroupCoordinator
+    old_offsets: OldOffsets
+    max_metadata_length: int
+    now_ms: Callable[[], int]
+
+    async def __call__(self, ctx: RequestContext, request: OffsetCommitRequest) -> OffsetCommitResponse:
+        replies = _Replies()
+        commits: dict[TopicPartition, CommittedOffset] = {}
+        topic_ids: dict[str, TopicId] = {}
+        expiry_ms = self._expiry(request)
+        for topic in request.topics:
+            name = _name(ctx, topic)
+            if name is None:
+                for partition in topic.partitions:
+                    replies.add("", topic.topic_id, partition.partition_index, ErrorCode.UNKNOWN_TOPIC_ID)
+                continue
+            topic_ids[name] = topic.topic_id
+            for partition in topic.partitions:
+                tp = TopicPartition(name, partition.partition_index)
+                if ctx.image.partition(tp) is None:
+                    replies.add(name, topic.topic_id, tp.partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+                else:
+                    commits[tp] = self._commit(partition, expiry_ms)
+        codes = await self._keep(ctx, request, commits) if commits else {}
+        for tp, code in codes.items():
+            replies.add(tp.topic, topic_ids[tp.topic], tp.partition, code)
+        return OffsetCommitResponse(topics=replies.topics())
+
+    def _expiry(self, request: OffsetCommitRequest) -> int | None:
+        if request.retention_time_ms == NO_RETENTION_TIME:
+            return None
+        return self.now_ms() + request.retention_time_ms
+
+    def _commit(
+        self, asked: OffsetCommitRequest.OffsetCommitRequestPartition, expiry_ms: int | None
+    ) -> CommittedOffset:
+        timestamp = asked.commit_timestamp
+        return CommittedOffset(
+            asked.committed_offset,
+            asked.committed_leader_epoch,
+            asked.committed_metadata or "",
+            self.now_ms() if timestamp == NO_TIMESTAMP else timestamp,
+            expiry_ms,
+        )
+
+    async def _keep(
+        self,
+        ctx: RequestContext,
+        request: OffsetCommitRequest,
+        commits: dict[TopicPartition, CommittedOffset],
+    ) -> CommitReply:
+        if ctx.api_version < FIRST_VERSION_WITH_GROUPS:
+            return {tp: await self._keep_old(request.group_id, tp, one) for tp, one in commits.items()}
+        call = CommitCall(
+            request.group_id,
+            commits,
+            request.generation_id_or_member_epoch,
+            request.member_id,
+            request.group_instance_id,
+        )
+        try:
+            return await self.groups.commit(call)
+        except ApiError as error:
+            return dict.fromkeys(commits, error.code)
+
+    async def _keep_old(self, group_id: str, tp: TopicPartition, commit: CommittedOffset) -> ErrorCode:
+        if len(commit.metadata) > self.max_metadata_length:
+            return ErrorCode.OFFSET_METADATA_TOO_LARGE
+        try:
+            await self.old_offsets.put(group_id, tp, commit.offset)
+        except ApiError as error:
+            return error.code
+        return ErrorCode.NONE
+
+
+def _name(ctx: RequestContext, topic: OffsetCommitRequest.OffsetCommitRequestTopic) -> str | None:
+    if ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS:
+        return ctx.image.topic_names_by_id.get(bytes(topic.topic_id))
+    return topic.name
+
+
+class _Replies:
+    """Answers by topic, in the order in which they were found."""
+
+    def __init__(self) -> None:
+        self._topics: dict[tuple[str, TopicId], OffsetCommitResponse.OffsetCommitResponseTopic] = {}
+
+    def add(self, name: str, topic_id: TopicId, partition: int, code: ErrorCode) -> None:
+        topic = self._topics.get((name, topic_id))
+        if topic is None:
+            topic = OffsetCommitResponse.OffsetCommitResponseTopic(name=name, topic_id=topic_id)
+            self._topics[name, topic_id] = topic
+        topic.partitions.append(
+            OffsetCommitResponse.OffsetCommitResponsePartition(partition_index=partition, error_code=code)
+        )
+
+    def topics(self) -> list[OffsetCommitResponse.OffsetCommitResponseTopic]:
+        return list(self._topics.values())
