@@ -11,17 +11,20 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import trio
 from attrs import fields
 
 from pybroker import __version__
+from pybroker.config.alter import usable_updates
 from pybroker.config.broker import BrokerConfig
-from pybroker.config.topic import TopicConfig, validate_topic_configs
+from pybroker.config.topic import TopicConfig, topic_defaults, validate_topic_configs
 from pybroker.config.values import InvalidConfig
+from pybroker.controller.api import ControllerApi
 from pybroker.controller.auto_creation import AutoTopicCreation
+from pybroker.controller.configs_admin import ConfigsAdmin
 from pybroker.controller.controller import Controller
 from pybroker.controller.producer_id_blocks import allocate_block
 from pybroker.controller.term import ControllerConfig
@@ -40,7 +43,7 @@ from pybroker.metadata.embedded import EmbeddedStore
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import Store, StoreError
-from pybroker.metadata.znodes import BrokerIdZNode, ConfigType
+from pybroker.metadata.znodes import DEFAULT_ENTITY, BrokerIdZNode, ConfigType
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import StartupError
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
@@ -221,6 +224,7 @@ class Broker:
         self._logs.claim(self.broker_id, cluster_id)
         configs = ConfigChanges(session, self.publisher, self.clock.now_ms)
         await configs.start()
+        self._obey_broker_configs()
         await self._load_logs()
         self._checkpointed_high_watermarks = self._logs.read_high_watermarks()
         return self._build_services(session, configs)
@@ -285,12 +289,18 @@ class Broker:
         )
         return Services(
             config=config,
+            current_config=lambda: self.config,
             now_ms=self.clock.now_ms,
             publisher=self.publisher,
             configs=configs,
+            logs=self._logs,
             replicas=replicas,
             controller=controller,
+            controller_api=ControllerApi(controller),
             topics=topics,
+            configs_admin=ConfigsAdmin(
+                session, self.publisher, self.broker_id, lambda: self.config, configs.read
+            ),
             auto_creation=AutoTopicCreation(config, topics),
             fetch_sessions=FetchSessionCache(
                 config.max_incremental_fetch_session_cache_slots, FETCH_SESSION_EVICTION_MS, random.randint
@@ -305,6 +315,7 @@ class Broker:
         routes = build_registry(services)
         self._routes = {route.key: route for route in routes}
         self._replicas = services.replicas
+        self._nursery = nursery
         self.publisher.on_config_change(self._on_config_change)
         dispatcher = Dispatcher(routes, lambda: self.publisher.current, self.metrics)
         server = Server(self.config.listeners.bound, dispatcher, _server_settings(self.config), self.metrics)
@@ -382,12 +393,43 @@ class Broker:
         logger.debug("%s: %s", change.partition.tp, "leading" if change.is_leader else "no longer leading")
 
     def _on_config_change(self, config_type: ConfigType, entity: str, _values: Mapping[str, str]) -> None:
-        if config_type is not ConfigType.TOPIC:
+        if config_type is ConfigType.TOPIC:
+            self._update_settings(entity, [p for p in self._replicas if p.tp.topic == entity])
+        elif config_type is ConfigType.BROKER and entity in (DEFAULT_ENTITY, str(self.broker_id)):
+            before = topic_defaults(self.config)
+            self._obey_broker_configs()
+            if topic_defaults(self.config) != before:
+                self._nursery.start_soon(self._update_all_settings)
+
+    def _obey_broker_configs(self) -> None:
+        """Lays what was set at run time, for all brokers and for this one, over what it was started with."""
+        stored = self.image.config(ConfigType.BROKER, DEFAULT_ENTITY)
+        stored_here = self.image.config(ConfigType.BROKER, str(self.broker_id))
+        try:
+            self.config = self.config.with_layers(
+                dynamic_default=usable_updates(stored, for_this_broker=False),
+                dynamic_broker=usable_updates(stored_here, for_this_broker=True),
+            )
+        except InvalidConfig as error:
+            logger.error("the stored configuration of the broker is ignored: %s", error)
             return
-        topic = self._topic_config(entity)
+        self._storage.producer_id_expiration_ms = self.config.producer_id_expiration_ms
+        if self._server is not None:
+            self._server.obey(_server_settings(self.config))
+
+    async def _update_all_settings(self) -> None:
+        """The broker's defaults have changed: lets every topic follow, a topic at a time."""
+        by_topic: dict[str, list[Partition]] = {}
         for partition in self._replicas:
-            if partition.tp.topic == entity:
-                partition.update_settings(partition_settings(partition.tp, topic, self.config))
+            by_topic.setdefault(partition.tp.topic, []).append(partition)
+        for topic, partitions in by_topic.items():
+            self._update_settings(topic, partitions)
+            await trio.lowlevel.checkpoint()
+
+    def _update_settings(self, topic: str, partitions: Iterable[Partition]) -> None:
+        topic_config = self._topic_config(topic)
+        for partition in partitions:
+            partition.update_settings(partition_settings(partition.tp, topic_config, self.config))
 
 
 _HOT = ((18, 3), (3, 12), (0, 9), (0, 10), (1, 11), (1, 16), (22, 4), (2, 7), (10, 4), (8, 9), (12, 4))

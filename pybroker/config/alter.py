@@ -4,6 +4,7 @@ Source: ``ConfigAdminManager.prepareIncrementalConfigs`` and ``DynamicBrokerConf
 3.9, whose sentences these are. Pure functions; a refusal is an :class:`InvalidConfig`.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
@@ -13,6 +14,8 @@ from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import LISTENER_PREFIX, broker_keys, broker_quota_keys, find_broker_key
 from pybroker.config.keys import ConfigKey, UpdateMode
 from pybroker.config.values import ConfigType, InvalidConfig, format_value
+
+logger = logging.getLogger(__name__)
 
 _ONLY_PER_LISTENER = frozenset(
     f"ssl.{name}"
@@ -113,8 +116,39 @@ def check_broker_update(
         if for_this_broker
         else broker.with_layers(dynamic_default=configs)
     )
-    _check_thread_counts(broker, changed)
+    _check_components(broker, changed)
     return changed
+
+
+def usable_updates(stored: Mapping[str, str], *, for_this_broker: bool) -> dict[str, str]:
+    """The stored run-time values that a broker obeys. The others, which this version refuses but another tool
+    may have written, are logged and left out (``DynamicBrokerConfig.fromPersistentProps``).
+    """
+    usable = {}
+    for name, text in stored.items():
+        problem = _problem(name, text, for_this_broker=for_this_broker)
+        if problem is None:
+            usable[name] = text
+        else:
+            logger.error("the stored broker configuration %s is ignored: %s", name, problem)
+    return usable
+
+
+def _problem(name: str, text: str, *, for_this_broker: bool) -> str | None:
+    row = broker_keys.get(name)
+    if row is not None and row.mode is UpdateMode.READ_ONLY:
+        return "it cannot be changed at run time"
+    if name in _ONLY_PER_LISTENER:
+        return "it can only be set for a listener"
+    if not for_this_broker and _is_per_broker(name):
+        return "it can only be set for one broker"
+    found = find_broker_key(name)
+    try:
+        if found is not None:
+            found.parse(text)
+    except InvalidConfig as error:
+        return str(error)
+    return None
 
 
 def _old_list(stored: Mapping[str, str], change: Change, rows: Mapping[str, ConfigKey]) -> list[str]:
@@ -152,18 +186,38 @@ def _is_per_broker(name: str) -> bool:
     return row is not None and row.mode is UpdateMode.PER_BROKER
 
 
-def _check_thread_counts(current: BrokerConfig, changed: BrokerConfig) -> None:
-    """A pool may at most double or halve in one step."""
+def _check_components(current: BrokerConfig, changed: BrokerConfig) -> None:
+    """What the parts of a running broker refuse."""
     for name in _THREADS:
-        old, new = current.get(name), changed.get(name)
-        assert isinstance(old, int)
-        assert isinstance(new, int)
-        failed = f"Dynamic thread count update validation failed for {name}={new}"
-        if new == old:
-            continue
-        if new <= 0:
-            raise InvalidConfig(f"{failed}, value should be at least 1")
-        if new < old // 2:
-            raise InvalidConfig(f"{failed}, value should be at least half the current value {old}")
-        if new > old * 2:
-            raise InvalidConfig(f"{failed}, value should not be greater than double the current value {old}")
+        _check_thread_count(current, changed, name)
+    old, new = current.log_cleaner_threads, changed.log_cleaner_threads
+    if new < old // 2:
+        raise _refused(f"Log cleaner threads cannot be reduced to less than half the current value {old}")
+    if new > old * 2:
+        raise _refused(f"Log cleaner threads cannot be increased to more than double the current value {old}")
+    if changed.listeners != current.listeners:
+        raise _refused("Listeners cannot be updated dynamically, restart broker for update")
+
+
+def _check_thread_count(current: BrokerConfig, changed: BrokerConfig, name: str) -> None:
+    """A pool may at most double or halve in one step."""
+    old, new = current.get(name), changed.get(name)
+    assert isinstance(old, int)
+    assert isinstance(new, int)
+    failed = f"Dynamic thread count update validation failed for {name}={new}"
+    if new == old:
+        return
+    if new <= 0:
+        raise _refused(f"{failed}, value should be at least 1")
+    if new < old // 2:
+        raise _refused(f"{failed}, value should be at least half the current value {old}")
+    if new > old * 2:
+        raise _refused(f"{failed}, value should not be greater than double the current value {old}")
+
+
+def _refused(sentence: str) -> InvalidConfig:
+    """Kafka passes the component's exception as if it were a value, and so it reads."""
+    return InvalidConfig(
+        f"Invalid value org.apache.kafka.common.config.ConfigException: {sentence} "
+        "for configuration Invalid dynamic configuration"
+    )

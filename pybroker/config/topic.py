@@ -12,7 +12,7 @@ from pybroker.config.broker import BrokerConfig
 from pybroker.config.consistency import check_compaction_lags, first_set_ms
 from pybroker.config.definitions import topic_keys
 from pybroker.config.keys import MAX_LONG
-from pybroker.config.values import ConfigValue, InvalidConfig
+from pybroker.config.values import ConfigValue, InvalidConfig, NotSupported
 from pybroker.model.errors import ApiError, ErrorCode
 
 _ATTRIBUTES = {name: name.replace(".", "_") for name in topic_keys}
@@ -166,7 +166,7 @@ def _check_consistency(values: Mapping[str, ConfigValue]) -> None:
             "Zookeeper's mode."
         )
     if values["remote.storage.enable"]:
-        raise InvalidConfig(
+        raise NotSupported(
             "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote "
             "log storage."
         )

@@ -50,6 +50,10 @@ class InvalidValue(InvalidConfig):
         self.reason = reason
 
 
+class NotSupported(InvalidConfig):
+    """A value that is well-formed, but asks for something that this broker has not."""
+
+
 _JAVA_SPACE = "".join(map(chr, range(0x21)))
 _LIST_SEPARATOR = re.compile(r"\s*,\s*")
 _INTEGER = re.compile(r"[+-]?[0-9]+")

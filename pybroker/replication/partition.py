@@ -38,6 +38,10 @@ class Isolation(IntEnum):
     READ_UNCOMMITTED = 0
     READ_COMMITTED = 1
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Isolation":
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"Unknown isolation level {value}")
+
 
 @frozen
 class PartitionState:

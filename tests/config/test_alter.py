@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pybroker.config.alter import Change, Operation, apply_changes, check_broker_update
+from pybroker.config.alter import Change, Operation, apply_changes, check_broker_update, usable_updates
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import topic_keys
 from pybroker.config.values import InvalidConfig
@@ -104,24 +104,6 @@ def test_an_allowed_update_gives_the_new_configuration() -> None:
             True,
             "Invalid value -1 for configuration leader.replication.throttled.rate: Value must be at least 0",
         ),
-        (
-            {"num.io.threads": "17"},
-            True,
-            "Dynamic thread count update validation failed for num.io.threads=17, value should not be "
-            "greater than double the current value 8",
-        ),
-        (
-            {"num.io.threads": "3"},
-            False,
-            "Dynamic thread count update validation failed for num.io.threads=3, value should be at least "
-            "half the current value 8",
-        ),
-        (
-            {"num.replica.fetchers": "0"},
-            False,
-            "Dynamic thread count update validation failed for num.replica.fetchers=0, value should be at "
-            "least 1",
-        ),
     ],
 )
 def test_other_updates_are_refused_in_kafkas_words(
@@ -130,3 +112,56 @@ def test_other_updates_are_refused_in_kafkas_words(
     with pytest.raises(InvalidConfig) as refused:
         check_broker_update(BROKER, configs, for_this_broker=for_this_broker)
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("configs", "sentence"),
+    [
+        (
+            {"num.io.threads": "17"},
+            "Dynamic thread count update validation failed for num.io.threads=17, value should not be "
+            "greater than double the current value 8",
+        ),
+        (
+            {"num.io.threads": "3"},
+            "Dynamic thread count update validation failed for num.io.threads=3, value should be at least "
+            "half the current value 8",
+        ),
+        (
+            {"num.replica.fetchers": "0"},
+            "Dynamic thread count update validation failed for num.replica.fetchers=0, value should be at "
+            "least 1",
+        ),
+        (
+            {"log.cleaner.threads": "3"},
+            "Log cleaner threads cannot be increased to more than double the current value 1",
+        ),
+        (
+            {"listeners": "PLAINTEXT://:1"},
+            "Listeners cannot be updated dynamically, restart broker for update",
+        ),
+    ],
+)
+def test_what_a_component_refuses_is_wrapped_as_kafka_wraps_it(
+    configs: Mapping[str, str], sentence: str
+) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        check_broker_update(BROKER, configs, for_this_broker=True)
+    assert str(refused.value) == (
+        f"Invalid value org.apache.kafka.common.config.ConfigException: {sentence} "
+        "for configuration Invalid dynamic configuration"
+    )
+
+
+def test_stored_values_that_cannot_be_used_are_left_out() -> None:
+    stored = {
+        "message.max.bytes": "7",
+        "max.connections": "many",
+        "broker.id": "4",
+        "ssl.keystore.type": "PEM",
+        "listener.name.a.ssl.keystore.type": "PEM",
+        "of.another.tool": "x",
+    }
+    usable = usable_updates(stored, for_this_broker=False)
+    assert usable == {"message.max.bytes": "7", "of.another.tool": "x"}
+    assert "listener.name.a.ssl.keystore.type" in usable_updates(stored, for_this_broker=True)

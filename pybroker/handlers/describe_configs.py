@@ -1,0 +1,144 @@
+"""DescribeConfigs (key 32), versions 0 to 4.
+
+- Topics; this broker by its id; with an empty name what was set at run time for all brokers; this broker's
+  loggers (KIP-412). Keys that are not named are left out, null or an empty list asks for all.
+- Each entry has the layer its value comes from and, if asked, every place where a value was found, the one
+  in force first. Secrets are null and say that they are.
+- Another broker's id is INVALID_REQUEST; client metrics exist on KRaft clusters only.
+- Groups and unknown types refuse the whole request, as Kafka 3.9 does.
+
+Versions: 0 has ``is_default``, which Kafka 3.9 leaves false; 1 sources and synonyms (KIP-226); 3 types and
+documentation (KIP-569).
+"""
+
+from collections.abc import Callable, Container, Iterable
+
+from attrs import frozen
+
+from pybroker.config.broker import BrokerConfig
+from pybroker.config.describe import ConfigEntry, describe_broker, describe_default_broker, describe_topic
+from pybroker.config.layers import ConfigSource
+from pybroker.config.resources import ResourceType, node_id
+from pybroker.config.topic import TopicConfig
+from pybroker.config.values import InvalidConfig
+from pybroker.handlers.context import RequestContext
+from pybroker.instruments import loggers
+from pybroker.metadata.image import ClusterImage
+from pybroker.metadata.znodes import ConfigType
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import BrokerId
+from pybroker.model.topics import topic_name_problem
+from pybroker.protocol.messages import DescribeConfigsRequest, DescribeConfigsResponse
+
+_NOT_DESCRIBED = (ResourceType.UNKNOWN, ResourceType.GROUP)
+
+Result = DescribeConfigsResponse.DescribeConfigsResult
+Entry = DescribeConfigsResponse.DescribeConfigsResourceResult
+
+
+@frozen
+class DescribeConfigsHandler:
+    broker_id: BrokerId
+    broker_config: Callable[[], BrokerConfig]
+
+    async def __call__(self, ctx: RequestContext, request: DescribeConfigsRequest) -> DescribeConfigsResponse:
+        for asked in request.resources:
+            resource_type = ResourceType.of(asked.resource_type)
+            if resource_type in _NOT_DESCRIBED:
+                raise ApiError(
+                    ErrorCode.INVALID_REQUEST,
+                    f"Unexpected resource type {resource_type.name} for resource {asked.resource_name}",
+                )
+        return DescribeConfigsResponse(
+            results=[self._describe(ctx.image, request, asked) for asked in request.resources]
+        )
+
+    def _describe(
+        self,
+        image: ClusterImage,
+        request: DescribeConfigsRequest,
+        asked: DescribeConfigsRequest.DescribeConfigsResource,
+    ) -> Result:
+        result = Result(resource_type=asked.resource_type, resource_name=asked.resource_name)
+        keys = asked.configuration_keys or None
+        try:
+            match ResourceType.of(asked.resource_type):
+                case ResourceType.TOPIC:
+                    result.configs = _entries(request, self._topic(image, asked.resource_name, keys))
+                case ResourceType.BROKER:
+                    result.configs = _entries(request, self._broker(asked.resource_name, keys))
+                case ResourceType.BROKER_LOGGER:
+                    result.configs = self._loggers(asked.resource_name, keys)
+                case _:
+                    raise _no_client_metrics(asked.resource_name)
+        except ApiError as error:
+            result.error_code = error.code
+            result.error_message = error.message or ""
+        return result
+
+    def _topic(self, image: ClusterImage, name: str, keys: Container[str] | None) -> Iterable[ConfigEntry]:
+        problem = topic_name_problem(name)
+        if problem is not None:
+            raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
+        if name not in image.topics:
+            raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        broker = self.broker_config()
+        try:
+            topic = TopicConfig.from_overrides(broker, image.config(ConfigType.TOPIC, name))
+        except InvalidConfig as error:
+            raise ApiError(ErrorCode.INVALID_CONFIG, str(error)) from None
+        return describe_topic(topic, broker, keys)
+
+    def _broker(self, name: str, keys: Container[str] | None) -> Iterable[ConfigEntry]:
+        if not name:
+            return describe_default_broker(self.broker_config(), keys)
+        self._check_broker_id(name, f"expected {self.broker_id} or empty string,")
+        return describe_broker(self.broker_config(), keys)
+
+    def _loggers(self, name: str, keys: Container[str] | None) -> list[Entry]:
+        if not name:
+            raise ApiError(ErrorCode.INVALID_REQUEST, "Broker id must not be empty")
+        self._check_broker_id(name, f"expected {self.broker_id}")
+        return [
+            Entry(name=logger, value=level, config_source=ConfigSource.DYNAMIC_BROKER_LOGGER_CONFIG)
+            for logger, level in loggers.levels().items()
+            if keys is None or logger in keys
+        ]
+
+    def _check_broker_id(self, name: str, expected: str) -> None:
+        number = node_id(name)
+        if number is None:
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"Broker id must be an integer, but it is: {name}")
+        if number != self.broker_id:
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"Unexpected broker id, {expected} but received {name}")
+
+
+def _entries(request: DescribeConfigsRequest, described: Iterable[ConfigEntry]) -> list[Entry]:
+    return [
+        Entry(
+            name=one.name,
+            value=one.value,
+            read_only=one.read_only,
+            config_source=one.source,
+            is_sensitive=one.sensitive,
+            synonyms=[
+                DescribeConfigsResponse.DescribeConfigsSynonym(
+                    name=synonym.name, value=synonym.value, source=synonym.source
+                )
+                for synonym in one.synonyms
+            ]
+            if request.include_synonyms
+            else [],
+            config_type=one.type,
+            documentation=one.doc if request.include_documentation else None,
+        )
+        for one in described
+    ]
+
+
+def _no_client_metrics(name: str) -> ApiError:
+    if not name:
+        return ApiError(ErrorCode.INVALID_REQUEST, "Client metrics subscription name must not be empty")
+    return ApiError(
+        ErrorCode.INVALID_REQUEST, "Config type client-metrics is only supported on KRaft clusters"
+    )
