@@ -11,6 +11,7 @@ from attrs import frozen
 
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.config_changes import ConfigChanges
+from pybroker.model.errors import ErrorCode
 from pybroker.protocol.messages import LeaderAndIsrRequest, LeaderAndIsrResponse
 from pybroker.replication.replicas import Replicas
 
@@ -26,7 +27,8 @@ class LeaderAndIsrHandler:
     async def __call__(self, ctx: RequestContext, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse:
         if ctx.api_version < FIRST_VERSION_BY_TOPIC:
             _group_by_topic(request)
-        await self.configs.ensure_topics([topic.topic_name for topic in request.topic_states])
+        if self.replicas.refuse_order(request.broker_epoch, request.controller_epoch) is ErrorCode.NONE:
+            await self.configs.ensure_topics([topic.topic_name for topic in request.topic_states])
         response = self.replicas.apply_leader_and_isr(request)
         if ctx.api_version < FIRST_VERSION_WITH_TOPIC_IDS:
             response.partition_errors = [

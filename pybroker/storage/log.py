@@ -199,6 +199,31 @@ class Log(LogFiles):
         except OSError as error:
             self._fail(error)
 
+    def segment_starts_before(self, timestamp: int, max_count: int) -> list[Offset]:
+        """Where segments that were last written at or before a time begin, newest first, as ListOffsets
+        version 0 asks (``UnifiedLog.legacyFetchOffsetsBefore``). The log end is the newest of all.
+
+        ``timestamp`` is in ms; -1 is the latest, -2 the earliest.
+        """
+        try:
+            starts = [
+                (max(segment.base_offset, self.log_start_offset), segment.modified_ms())
+                for segment in self._segments
+            ]
+        except OSError as error:
+            self._fail(error)
+        if self._segments.active.size > 0:
+            starts.append((self.log_end_offset, self._context.now_ms()))
+        match timestamp:
+            case -1:
+                count = len(starts)
+            case -2:
+                count = 1
+            case _:
+                written = [number for number, (_, ms) in enumerate(starts, 1) if ms <= timestamp]
+                count = max(written, default=0)
+        return sorted((offset for offset, _ in starts[:count]), reverse=True)[: max(0, max_count)]
+
     def end_offset_for_epoch(self, leader_epoch: LeaderEpoch) -> EpochEndOffset:
         """Where that epoch ended here (KIP-279); (-1, -1) when unknown."""
         return self._epochs.end_offset_for(leader_epoch, self.log_end_offset)

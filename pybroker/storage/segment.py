@@ -121,6 +121,10 @@ class Segment:
         """Bytes of the ``.log``; fewer only at the end of the file."""
         return self._context.files.pread(self.open_handle().fd, size, position)
 
+    def modified_ms(self) -> int:
+        """When the ``.log`` was last written, by the filesystem."""
+        return self._context.files.modified_ms(self.path())
+
     def close_handle(self) -> None:
         """Lets the descriptor go; readers that hold a slice keep it open."""
         self._context.handles.discard(self)
