@@ -52,6 +52,7 @@ from pybroker.protocol.codec import decoder, parts_encoder
 from pybroker.replication.maintenance import Maintenance
 from pybroker.replication.partition import Partition, open_partition
 from pybroker.replication.replicas import LeadershipChange, Replicas
+from pybroker.replication.storage_errors import expected_code
 from pybroker.replication.topic_settings import log_config, partition_settings
 from pybroker.server.dispatch import Dispatcher
 from pybroker.server.limits import ServerSettings
@@ -317,7 +318,9 @@ class Broker:
         self._replicas = services.replicas
         self._nursery = nursery
         self.publisher.on_config_change(self._on_config_change)
-        dispatcher = Dispatcher(routes, lambda: self.publisher.current, self.metrics)
+        dispatcher = Dispatcher(
+            routes, lambda: self.publisher.current, self.metrics, expected_error=expected_code
+        )
         server = Server(self.config.listeners.bound, dispatcher, _server_settings(self.config), self.metrics)
         server.open()
         self._server = server

@@ -80,7 +80,7 @@ def _start(request: DescribeTopicPartitionsRequest, name: str) -> int:
 def _describe(
     ctx: RequestContext, topic: TopicImage, start: int, room: int
 ) -> DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic:
-    indexes = range(start, min(start + room, len(topic.partitions)))
+    indexes = list(topic.partitions)[start : start + room]
     return DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic(
         name=topic.name,
         topic_id=topic.topic_id,

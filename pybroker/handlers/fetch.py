@@ -106,7 +106,7 @@ class FetchHandler:
         harvest = _Harvest()
         room = min(request.max_bytes, self.max_bytes)
         whole_batch = ctx.api_version >= FIRST_VERSION_WITH_REPLY_LIMIT
-        isolation = Isolation(request.isolation_level)
+        isolation = Isolation.of(request.isolation_level)
         failed = []
         for target in targets:
             try:

@@ -12,6 +12,7 @@ from attrs import frozen
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.model.errors import ErrorCode
+from pybroker.model.topics import topic_name_problem
 from pybroker.protocol.messages import LeaderAndIsrRequest, LeaderAndIsrResponse
 from pybroker.replication.replicas import Replicas
 
@@ -28,7 +29,8 @@ class LeaderAndIsrHandler:
         if ctx.api_version < FIRST_VERSION_BY_TOPIC:
             _group_by_topic(request)
         if self.replicas.refuse_order(request.broker_epoch, request.controller_epoch) is ErrorCode.NONE:
-            await self.configs.ensure_topics([topic.topic_name for topic in request.topic_states])
+            names = [topic.topic_name for topic in request.topic_states]
+        await self.configs.ensure_topics([name for name in names if topic_name_problem(name) is None])
         response = self.replicas.apply_leader_and_isr(request)
         if ctx.api_version < FIRST_VERSION_WITH_TOPIC_IDS:
             response.partition_errors = [

@@ -144,7 +144,7 @@ class ListOffsetsHandler:
 def _visible_end(partition: Partition, request: ListOffsetsRequest) -> Offset:
     if request.replica_id != CONSUMER_REPLICA:
         return partition.log.log_end_offset
-    return partition.readable_end(Isolation(request.isolation_level))
+    return partition.readable_end(Isolation.of(request.isolation_level))
 
 
 def _log_start(partition: Partition) -> TimestampOffset:

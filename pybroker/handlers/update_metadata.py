@@ -13,7 +13,7 @@ from attrs import frozen
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.publisher import Publisher
 from pybroker.model.endpoint import SecurityProtocol
-from pybroker.model.errors import ErrorCode
+from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerEpoch, ControllerEpoch
 from pybroker.protocol.messages import UpdateMetadataRequest, UpdateMetadataResponse
 
@@ -30,12 +30,24 @@ class UpdateMetadataHandler:
     async def __call__(self, ctx: RequestContext, request: UpdateMetadataRequest) -> UpdateMetadataResponse:
         refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
         if refused is ErrorCode.NONE:
+            _refuse_unknown_protocols(request)
             if ctx.api_version < FIRST_VERSION_WITH_LISTENER_NAMES:
                 _name_listeners(ctx.api_version, request)
             if ctx.api_version < FIRST_VERSION_BY_TOPIC:
                 _group_by_topic(request)
             self.publisher.apply_update_metadata(request)
         return UpdateMetadataResponse(error_code=refused)
+
+
+def _refuse_unknown_protocols(request: UpdateMetadataRequest) -> None:
+    known = {protocol.value for protocol in SecurityProtocol}
+    for broker in request.live_brokers:
+        for endpoint in broker.endpoints:
+            if endpoint.security_protocol not in known:
+                raise ApiError(
+                    ErrorCode.INVALID_REQUEST,
+                    f"broker {broker.id} has the unknown security protocol {endpoint.security_protocol}",
+                )
 
 
 def _name_listeners(version: int, request: UpdateMetadataRequest) -> None:

@@ -39,6 +39,18 @@ class Isolation(IntEnum):
     READ_COMMITTED = 1
 
     @classmethod
+    def of(cls, level: int) -> "Isolation":
+        """The level that a request names.
+
+        Raises:
+            ApiError: UNKNOWN_SERVER_ERROR, as Kafka answers a level that does not exist.
+        """
+        try:
+            return cls(level)
+        except ValueError:
+            raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"Unknown isolation level {level}") from None
+
+    @classmethod
     def _missing_(cls, value: object) -> "Isolation":
         raise ApiError(ErrorCode.INVALID_REQUEST, f"Unknown isolation level {value}")
 

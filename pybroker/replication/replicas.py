@@ -21,6 +21,7 @@ from pybroker.model.ids import (
     TopicId,
     TopicPartition,
 )
+from pybroker.model.topics import topic_name_problem
 from pybroker.protocol.messages import (
     LeaderAndIsrRequest,
     LeaderAndIsrResponse,
@@ -145,6 +146,8 @@ class Replicas:
     def _apply(
         self, tp: TopicPartition, topic_id: TopicId, state: LeaderAndIsrRequest.LeaderAndIsrPartitionState
     ) -> ErrorCode:
+        if topic_name_problem(tp.topic) is not None or tp.partition < 0:
+            return ErrorCode.INVALID_TOPIC_EXCEPTION
         partition = self._partitions.get(tp)
         if partition is not None:
             known_id = partition.topic_id

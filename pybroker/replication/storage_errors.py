@@ -24,3 +24,10 @@ CODE_OF: Mapping[type[errors.StorageError], ErrorCode] = {
 def api_error(error: errors.StorageError) -> ApiError:
     """What the client is told of ``error``."""
     return ApiError(CODE_OF[type(error)], str(error))
+
+
+def expected_code(error: Exception) -> ErrorCode | None:
+    """The code of a failure that is no bug, wherever in a handler it came up; None for everything else."""
+    if isinstance(error, errors.StorageError):
+        return CODE_OF[type(error)]
+    return error.code if isinstance(error, ApiError) else None

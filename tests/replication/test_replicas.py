@@ -122,3 +122,17 @@ def test_clients_are_told_why_a_partition_is_not_served_here(host: Host) -> None
     with pytest.raises(ApiError) as elsewhere:
         host.replicas.leader(ClusterImage(), TP)
     assert elsewhere.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+
+@pytest.mark.parametrize(
+    "tp", [TopicPartition("../evil", 0), TopicPartition("a\0b", 0), TopicPartition("a", -1)]
+)
+def test_a_name_that_is_no_topic_never_becomes_a_directory(
+    host: Host, tmp_path: Path, tp: TopicPartition
+) -> None:
+    request = order()
+    request.topic_states[0].topic_name = tp.topic
+    request.topic_states[0].partition_states[0].partition_index = tp.partition
+    before = sorted(tmp_path.iterdir())
+    assert apply(host, request) is ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert sorted(tmp_path.iterdir()) == before
