@@ -50,6 +50,7 @@ def open_log(
     log_start_offset: Offset = 0,
     recovery_point: Offset = 0,
     clean: bool = False,
+    was_flushed: bool | None = None,
     recover: Callable[..., object] = recover_partition,
 ) -> Log:
     """Opens the log in a directory, which may be empty.
@@ -57,13 +58,15 @@ def open_log(
     Args:
         log_start_offset: from the checkpoint; the first segment's base offset if that is larger.
         recovery_point: from the checkpoint.
-        clean: whether the last stop was clean: nothing is checked then.
+        clean: whether the directory is in order: nothing is checked then.
+        was_flushed: whether all of it is durable; by default if it is clean.
         recover: does the recovery; a caller that has done it already passes ``clean``.
 
     Raises:
         OSError: the disk failed.
     """
     files = context.files
+    was_flushed = clean if was_flushed is None else was_flushed
 
     def recover_here(point: Offset) -> None:
         recover(
@@ -114,8 +117,7 @@ def open_log(
     loaded = LoadedState(
         Segments(segments),
         start,
-        # A recovery has synced all that it checked.
-        end,
+        end if was_flushed else min(recovery_point, end),
         end,
         producers,
         _open_epochs(directory, context, start, end),

@@ -208,6 +208,7 @@ class LogManager(LogDirs):
             log_start_offset=item.log_start_offset,
             recovery_point=item.recovery_point,
             clean=item.is_clean,
+            was_flushed=item.log_dir.was_clean,
             recover=self._recover,
         )
 

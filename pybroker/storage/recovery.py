@@ -1,7 +1,8 @@
 """Bringing a partition's directory into order after an unclean stop.
 
 Files in, files out: when :func:`recover_partition` returns, the directory can be opened as if it had been
-closed cleanly. It shares nothing with a running broker, so it may run in a worker process.
+closed cleanly, except that nothing was synced: the recovery point stays, and the next flush moves it. It
+shares nothing with a running broker, so it may run in a worker process.
 """
 
 import logging
@@ -172,7 +173,6 @@ class _Recovery:
         self._epochs.truncate_from_end(end)
         if self._epochs.dirty:
             checkpoints.write_leader_epochs(self._files, self._directory, self._epochs.entries)
-        self._files.fsync_dir(self._directory)
         return RecoveryReport(done, self._checked, self._truncated, end)
 
     def _drop(self, segments: list[Segment]) -> None:
@@ -188,7 +188,7 @@ class _Recovery:
 
     def _snapshot(self) -> None:
         path = join(self._directory, names.segment_file(self._state.end_offset, names.SNAPSHOT))
-        self._files.write_bytes(path, encode_snapshot(self._state.active().values()), sync=True)
+        self._files.write_bytes(path, encode_snapshot(self._state.active().values()))
 
     def _recover_segment(self, segment: Segment) -> int:
         """Returns the bytes cut off the end."""
@@ -221,14 +221,9 @@ class _Recovery:
             segment.size = valid_bytes
             self._truncated += cut
         segment.write_indexes(final=True)
-        self._sync(segment)
         segment.drop_indexes()
         segment.close_handle()
         return cut
-
-    def _sync(self, segment: Segment) -> None:
-        for path in segment.sync_paths():
-            sync_file(self._files, path)
 
     def _absorb(self, segment: Segment, header: BatchHeader, batch: memoryview) -> None:
         if header.leader_epoch > self._epochs.latest:

@@ -149,6 +149,8 @@ def check(before: Broker, files: MemoryFiles, *, killed: bool) -> None:
             assert promised.get(record.offset, record) == record
     least = len(promised) and max(promised) + 1 if killed else before.flushed
     assert log.log_end_offset >= min(least, before.cut_to)
+    twice = Broker(broker.files.after_power_cut(None), clean=False)
+    assert twice.log.log_end_offset >= min(before.flushed, before.cut_to)
     broker.append(2, producer=(11, 0, 0))
     after = all_records(log)
     log.close()
