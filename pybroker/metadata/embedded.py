@@ -81,6 +81,7 @@ class EmbeddedStore:
         self._expired: list[int] = []
         self._expiry = trio.Event()
         self._sessions: dict[int, EmbeddedSession] = {}
+        self._live_ids: set[int] = set()
         self._last_session_id = now_ms() << 16
         self._is_closed = False
 
@@ -152,6 +153,7 @@ class EmbeddedStore:
 
     def _new_session_id(self) -> int:
         self._last_session_id += 1
+        self._live_ids.add(self._last_session_id)
         return self._last_session_id
 
     def _expire_later(self, session_id: int, timeout_ms: int) -> None:
@@ -204,8 +206,10 @@ class EmbeddedStore:
     def _decide(self, decider: Decider, request: _Request) -> list[Transaction | StoreError]:
         now_ms = self._now_ms()
         if request.ending:
+            # From here on, not from the moment it is applied: nothing may be created under it in between.
+            self._live_ids.discard(request.session_id)
             return [decider.end_of_sessions([request.session_id], now_ms)]
-        if request.session_id not in self._sessions:
+        if request.session_id not in self._live_ids:
             return [SessionExpired()] * len(request.multis)
         decided: list[Transaction | StoreError] = []
         for ops in request.multis:

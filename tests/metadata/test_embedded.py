@@ -77,6 +77,33 @@ async def test_an_abandoned_session_expires_by_broker_time(tmp_path, nursery):
     await store.close()
 
 
+async def test_nothing_is_created_under_a_session_while_it_ends(tmp_path, nursery):
+    """A write that is queued behind the end of its session must not leave an ephemeral node for ever."""
+    store = open_store(tmp_path)
+    session, other = store.session(), store.session()
+    ended_id = session.session_id
+    outcomes = []
+
+    async def write(number):
+        try:
+            await session.create(f"/e{number}", ephemeral=True)
+        except SessionExpired:
+            outcomes.append("refused")
+        else:
+            outcomes.append("created")
+
+    async with trio.open_nursery() as writers:
+        for number in range(20):
+            writers.start_soon(write, number)
+            if number == 10:
+                writers.start_soon(store.expire_session, ended_id)
+    assert len(outcomes) == 20
+    for name in await other.children("/"):
+        stat = await other.exists(f"/{name}")
+        assert stat.ephemeral_owner == session.session_id != ended_id
+    await store.close()
+
+
 @pytest.mark.parametrize("torn", [b"x", b"00000000 [", b"00000000 []\n", b"\0" * 40])
 async def test_a_torn_last_line_is_cut_off(tmp_path, torn):
     store = open_store(tmp_path)
