@@ -125,7 +125,25 @@ async def maybe_complete(term: Term, partition: TopicPartition) -> None:
 async def _start(term: Term, partition: TopicPartition, assignment: ReplicaAssignment) -> None:
     if not term.context.replicas_of(partition) or partition.topic in term.context.to_delete:
         raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "The partition does not exist.")
-    await _proceed(term, partition, assignment)
+    if partition in term.context.leaderships:
+        await _proceed(term, partition, assignment)
+    else:
+        await _replace(term, partition, ReplicaAssignment(assignment.target))
+
+
+async def _replace(term: Term, partition: TopicPartition, assignment: ReplicaAssignment) -> None:
+    """A partition that never had a leader has no data to move: it simply begins elsewhere."""
+    context = term.context
+    before = context.replicas_of(partition)
+    await _write_assignment(term, partition, assignment)
+    context.set_assignment(partition, assignment)
+    for broker_id in before:
+        if broker_id not in assignment.replicas:
+            context.set_replica_state(Replica(partition, broker_id), ReplicaState.NON_EXISTENT)
+    added = [Replica(partition, broker_id) for broker_id in assignment.replicas if broker_id not in before]
+    term.replicas.new(added)
+    await term.partitions.online([partition], Strategy.OFFLINE)
+    term.replicas.online(added)
 
 
 async def _proceed(term: Term, partition: TopicPartition, assignment: ReplicaAssignment) -> None:

@@ -69,6 +69,7 @@ class FakeBroker:
         self.session = cluster.store.session(timeout_ms=6_000)
         self.is_up = True
         self.scope = trio.CancelScope()
+        self.publisher = Publisher()
         await self._register()
         self.controller = Controller(
             ControllerConfig(self.broker_id, unclean_leader_election_enable=lambda: cluster.unclean),

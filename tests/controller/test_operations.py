@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from pybroker.controller import preferred, reassignment
-from pybroker.controller.topics_admin import NewPartitions
+from pybroker.controller.topics_admin import NewPartitions, NewTopic
 from pybroker.metadata.znodes import (
     PreferredReplicaElectionZNode,
     ReassignPartitionsZNode,
@@ -185,6 +185,16 @@ async def test_a_reassignment_goes_on_under_a_new_controller(cluster):
     data, _ = await cluster.broker(2).session.get(TopicZNode.path("t"))
     assert TopicZNode.decode("t", data).partitions[0] == ReplicaAssignment((3,))
     assert (await state_of(cluster, "t")).state.leader == 3
+
+
+async def test_a_partition_that_never_had_a_leader_just_begins_elsewhere(cluster):
+    await cluster.broker(3).kill()
+    admin = cluster.broker(1).admin
+    await admin.create_topics([NewTopic("t", assignments={0: (3,)})], 0)
+    await cluster.settle()
+    assert await cluster.api.alter_reassignments({T0: (2,)}) == {T0: None}
+    assert await assignment_of(cluster) == ReplicaAssignment((2,))
+    assert (await state_of(cluster, "t")).state.leader == 2
 
 
 async def test_reassignment_by_the_node_of_old_tools(cluster):
