@@ -184,6 +184,7 @@ class TimerQueue:
         timer._done()
         self._cancelled += 1
         if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].is_pending]
+            # In place, because fire_due may be walking it.
+            self._heap[:] = [entry for entry in self._heap if entry[2].is_pending]
             heapq.heapify(self._heap)
             self._cancelled = 0

@@ -156,3 +156,19 @@ def test_the_sleeper_is_told_only_of_earlier_deadlines() -> None:
     timers.schedule("test", 60, lambda: None)
     timers.schedule("test", 40, lambda: None)
     assert told == [50, 40]
+
+
+def test_a_callback_that_cancels_many_timers_does_not_lose_the_others() -> None:
+    timers = TimerQueue()
+    fired: list[str] = []
+    doomed = [timers.schedule("doomed", 5, lambda: fired.append("doomed")) for _ in range(200)]
+
+    def cancel_all() -> None:
+        for timer in doomed:
+            timer.cancel()
+
+    timers.schedule("first", 1, cancel_all)
+    timers.schedule("kept", 6, lambda: fired.append("kept"))
+    timers.fire_due(10)
+    assert fired == ["kept"]
+    assert len(timers) == 0
