@@ -40,7 +40,8 @@ def validated(raw: bytes) -> ValidatedBatch:
 
 
 def fill(log: Log) -> None:
-    """All codecs, an idempotent and a transactional producer, both markers, wandering timestamps, leader epochs."""
+    """All codecs, an idempotent and a transactional producer, markers, wandering timestamps, leader
+    epochs."""
     rng = random.Random(1)
     sequences = {7: 0, 8: 0}
     timestamp, is_open = NOW_MS, False

@@ -26,11 +26,6 @@ class IndexCache:
         self._loaded: deque[Segment] = deque()
         self._bytes = 0
 
-    @property
-    def loaded_bytes(self) -> int:
-        """Bytes of index entries in memory, as of the last look."""
-        return self._bytes
-
     def loaded(self, segment: "Segment") -> None:
         """Tells that a segment has just read its indexes."""
         self._loaded.append(segment)
@@ -76,11 +71,6 @@ class Trash:
     def add(self, path: str, due_ms: int) -> None:
         """A file or a directory that may be removed from ``due_ms`` on."""
         heapq.heappush(self._heap, (due_ms, path))
-
-    @property
-    def next_due_ms(self) -> int | None:
-        """When the next path is due; None when nothing waits."""
-        return self._heap[0][0] if self._heap else None
 
     def take_due(self, now_ms: int) -> list[str]:
         """Takes out the paths that are due. Removing them may happen in a thread."""

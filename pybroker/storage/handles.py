@@ -29,9 +29,6 @@ class FileHandle:
         self.references = 1
         self.recently_used = True
 
-    def acquire(self) -> None:
-        self.references += 1
-
     def release(self) -> None:
         self.references -= 1
         if self.references == 0:

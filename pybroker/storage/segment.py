@@ -23,7 +23,6 @@ from pybroker.storage.transaction_index import ENTRY_BYTES as TXN_ENTRY_BYTES
 from pybroker.storage.transaction_index import AbortedTransaction, parse_transaction_index
 
 MAX_RELATIVE_OFFSET = 0x7FFFFFFF
-MAX_POSITION = 0x7FFFFFFF
 
 
 @define(eq=False)

@@ -2,7 +2,7 @@
 
 from pybroker.records.header import crc_is_valid, iter_batch_headers
 from pybroker.storage.log_config import LogConfig
-from tests.storage.conftest import OpenLog, all_offsets, all_records, batch
+from tests.storage.conftest import Clock, OpenLog, all_offsets, all_records, batch
 
 
 def test_offsets_are_dense_over_batches(open_at: OpenLog) -> None:
@@ -57,3 +57,47 @@ def test_what_was_not_closed_is_there_after_recovery(open_at: OpenLog) -> None:
     again = open_at(LogConfig(segment_bytes=400), clean=False)
     assert all_records(again) == before
     assert again.latest_epoch == 5
+
+
+def test_a_flush_is_due_after_so_many_messages(open_at: OpenLog) -> None:
+    log = open_at(LogConfig(flush_messages=5))
+    log.append_as_leader(batch(4), 0)
+    assert not log.flush_is_due
+    log.append_as_leader(batch(1), 0)
+    assert log.flush_is_due
+    log.flush()
+    assert not log.flush_is_due
+    assert log.recovery_point == 5
+
+
+def test_a_segment_rolls_when_timestamps_are_too_far_apart_with_jitter_taken_off(open_at: OpenLog) -> None:
+    log = open_at(LogConfig(segment_ms=1000))
+    for timestamp in (5000, 6000, 6001, 7001, 7002, 3000, 9000):
+        log.append_as_leader(batch(1, timestamp=timestamp), 0)
+    assert [segment.base_offset for segment in log.segments] == [0, 2, 4, 6]
+    log.update_config(LogConfig(segment_ms=1000, segment_jitter_ms=1000))
+    rolled = 0
+    for n in range(200):
+        before = len(log.segments)
+        log.append_as_leader(batch(1, timestamp=10_000 + 100 * n), 0)
+        rolled += len(log.segments) - before
+    assert 20 < rolled < 200, "every segment draws its own jitter"
+
+
+def test_without_timestamps_the_clock_says_when_to_roll(open_at: OpenLog, clock: Clock) -> None:
+    log = open_at(LogConfig(segment_ms=1000))
+    for wait in (0, 1000, 1, 0):
+        clock.now += wait
+        log.append_as_leader(batch(1, timestamp=-1), 0)
+    assert [segment.base_offset for segment in log.segments] == [0, 2]
+
+
+def test_relative_offsets_beyond_32_bits_roll(open_at: OpenLog) -> None:
+    log = open_at()
+    far = 0x7FFFFFFF
+    for offset in (5, far, far + 1, 2 * far + 9):
+        one = batch(1).buffer
+        one[0:8] = offset.to_bytes(8, "big")
+        log.append_as_follower(one)
+    assert [segment.base_offset for segment in log.segments] == [0, far + 1, 2 * far + 9]
+    assert all_offsets(log) == [5, far, far + 1, 2 * far + 9]

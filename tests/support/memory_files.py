@@ -201,9 +201,6 @@ class MemoryFiles(Files):
     def exists(self, path: str) -> bool:
         return path in self.names or path in self.directories
 
-    def is_directory(self, path: str) -> bool:
-        return path in self.directories
-
     def size(self, path: str) -> int:
         return len(self.names[path].data)
 
