@@ -27,6 +27,7 @@ from pybroker.protocol.codec import decode_exactly
 from pybroker.protocol.messages import ApiVersionsResponse
 from tests.support.mutated_frames import mutated_frames
 
+TABLE = Path(__file__).parent / "results" / "mutated-frames.md"
 MARKER = 0x5EED
 CLIENTS = 16
 WAITS_AFTER_S = 1.0
@@ -166,6 +167,7 @@ def main() -> int:
     parser.add_argument("--allowed-mib", type=int, default=64)
     parser.add_argument("--port", type=int, help="of a broker that runs already")
     parser.add_argument("--pid", type=int, help="of that broker")
+    parser.add_argument("--table", type=Path, default=TABLE, help="file for the table (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pybroker-soak-") as folder:
         log_file = Path(folder, "broker.log")
@@ -185,6 +187,8 @@ def main() -> int:
             log = log_file.read_text(errors="replace") if log_file.exists() else ""
             text, is_good = table(run, arguments.seed, log, arguments.allowed_mib * MEBIBYTE)
             print(text)
+            arguments.table.parent.mkdir(exist_ok=True)
+            arguments.table.write_text(text + "\n")
             if not is_good:
                 print(distinct_tracebacks(log), file=sys.stderr)
             return 0 if is_good else 1
