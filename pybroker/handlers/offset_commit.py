@@ -8,7 +8,7 @@ and a timestamp for each partition; 2 to 4 a retention time, after which the off
 does; 6 leader epochs (KIP-320); 7 static members (KIP-345); 10 topic ids.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from attrs import frozen
 

@@ -29,7 +29,7 @@ from pybroker.coordination.runtime.partition_log import PartitionLog
 from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot
 from pybroker.instruments.clock import TimerQueue
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import TopicPartition
+from pybroker.model.ids import LeaderEpoch, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
 from pybroker.records.header import CompressionType
 from pybroker.replication.replicas import LeadershipChange
@@ -93,11 +93,15 @@ class GroupCoordinator:
         if change.is_leader:
             self.lead(partition.tp.partition, PartitionLog(partition, partition.leader_epoch))
         else:
-            self._shards.resign(partition.tp.partition, partition.leader_epoch)
+            self.resign(partition.tp.partition, partition.leader_epoch)
 
     def lead(self, index: int, log: CoordinatorLog) -> None:
         """Load a partition of the offsets topic, and coordinate its groups from then on."""
         self._shards.lead(index, log)
+
+    def resign(self, index: int, leader_epoch: LeaderEpoch) -> None:
+        """Forget a partition's groups, unless the news is older than what is known."""
+        self._shards.resign(index, leader_epoch)
 
     # -- members -------------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ def test_a_member_that_does_not_join_in_time_is_out() -> None:
 
 def test_a_new_member_whose_join_is_never_answered_is_out_after_five_minutes() -> None:
     talk = Dialogue()
-    long = {"session_timeout_ms": 1_800_000, "rebalance_timeout_ms": 1_800_000}
+    long: dict[str, Any] = {"session_timeout_ms": 1_800_000, "rebalance_timeout_ms": 1_800_000}
     talk.stable(long)
     token = talk.join(**long)
     talk.advance(5 * 60 * 1000)
