@@ -91,6 +91,14 @@ class Publisher:
                 listener()
         return deleted
 
+    def forget_topics(self) -> None:
+        """Starts anew, before a broker registers again whose session was lost.
+
+        While it was away the controller told it of no deletion; now it is told of all that is there.
+        """
+        if self.current.topics:
+            self._swap(self.current.next(topics={}, topic_names_by_id={}))
+
     def apply_configs(self, changes: Iterable[tuple[ConfigType, str, Mapping[str, str] | None]]) -> None:
         """Takes over configurations as the store has them; None forgets an entity."""
         configs = dict(self.current.configs)

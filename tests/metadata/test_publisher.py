@@ -110,6 +110,16 @@ def test_an_image_is_never_changed_and_the_next_shares_what_stayed():
     assert after.topics["t"].cache == {}
 
 
+def test_a_broker_that_was_away_forgets_topics_but_not_their_configurations():
+    publisher = Publisher()
+    publisher.apply_update_metadata(update(topic("t", ID_A, partition(0))))
+    publisher.apply_configs([(ConfigType.TOPIC, "t", {"k": "v"})])
+    publisher.forget_topics()
+    image = publisher.current
+    assert (image.topics, image.topic_names_by_id, list(image.brokers)) == ({}, {}, [1, 2])
+    assert image.config(ConfigType.TOPIC, "t") == {"k": "v"}
+
+
 def test_listeners_are_told_of_images_topics_and_configs_until_they_leave():
     publisher = Publisher()
     images, topics, configs = [], [], []
