@@ -128,7 +128,7 @@ async def _on_startup(term: Term, fresh: Sequence[BrokerId]) -> None:
     term.tell(context.brokers.keys() - set(fresh))
     term.tell(fresh, context.partitions_with_leader())
     replicas = context.replicas_on(fresh)
-    term.replicas.online(replicas)
+    await term.replicas.online(replicas)
     await term.partitions.elect_where_missing()
     await reassignment.resume_on(term, fresh)
     await term.deletion.unpark({replica.partition.topic for replica in replicas})

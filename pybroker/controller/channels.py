@@ -106,6 +106,8 @@ class Channels:
                         response = await self._send_until_answered(broker_id, queue.channel, request)
                         if on_response is not None:
                             on_response(broker_id, request, response)
+                        # A channel in process may answer without ever having waited.
+                        await trio.lowlevel.checkpoint()
             finally:
                 with trio.CancelScope(shield=True):
                     await queue.channel.aclose()

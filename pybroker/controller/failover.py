@@ -32,7 +32,7 @@ async def fail_over(term: Term) -> None:
         len(context.assignments),
     )
     term.tell(context.brokers)
-    term.replicas.start()
+    await term.replicas.start()
     await term.partitions.start()
     await reassignment.resume_all(term)
     await term.deletion.resume()

@@ -30,7 +30,7 @@ async def on_log_dir_event(term: Term) -> None:
         except MalformedZnode as error:
             log.error("%s is ignored: %s", path, error)
     log.info("log directories failed on brokers %s", sorted(broker_ids))
-    term.replicas.online(
+    await term.replicas.online(
         replica for replica in term.context.replicas_on(broker_ids) if _may_be_online(term, replica)
     )
     await _delete(term, paths)

@@ -1,7 +1,7 @@
 """Moves partitions between their states: elects leaders, writes them down, tells the brokers."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from attrs import frozen
 
@@ -16,6 +16,9 @@ from pybroker.metadata.znodes import ConfigEntityZNode, ConfigType, LeaderAndIsr
 from pybroker.model.ids import TopicPartition
 
 log = logging.getLogger(__name__)
+
+PARTITIONS_PER_STRETCH = 200
+"""How many are decided and written together, before the other tasks of the trio thread get their turn."""
 
 UNCLEAN_KEY = "unclean.leader.election.enable"
 
@@ -99,9 +102,13 @@ class PartitionMachine:
         states = self._context.partition_states
         uninitialized = [partition for partition in valid if states[partition] is PartitionState.NEW]
         to_elect = [partition for partition in valid if states[partition] is not PartitionState.NEW]
-        if uninitialized:
-            await self._initialize(uninitialized)
-        outcomes = await self._elect(to_elect, strategy) if to_elect else {}
+        for piece in _pieces(uninitialized):
+            await self._initialize(piece)
+        outcomes: dict[TopicPartition, Outcome] = {}
+        for piece in _pieces(to_elect):
+            outcomes.update(await self._elect(piece, strategy))
+        if valid:
+            log.info("%d partitions were to get a leader (%s)", len(valid), strategy.name)
         self._flush()
         return outcomes
 
@@ -225,7 +232,7 @@ class PartitionMachine:
         self._context.leaderships[partition] = leadership
         self._context.partition_states[partition] = PartitionState.ONLINE
         self._batch.add_leader_and_isr(receivers, partition, leadership, is_new=is_new)
-        log.info(
+        log.debug(
             "partition %s: leader %d, epoch %d, isr %s",
             partition,
             state.leader,
@@ -245,3 +252,8 @@ class PartitionMachine:
 
     def _failed(self, partition: TopicPartition, problem: str) -> None:
         log.warning("partition %s: %s", partition, problem)
+
+
+def _pieces(partitions: Sequence[TopicPartition]) -> Iterator[Sequence[TopicPartition]]:
+    for start in range(0, len(partitions), PARTITIONS_PER_STRETCH):
+        yield partitions[start : start + PARTITIONS_PER_STRETCH]

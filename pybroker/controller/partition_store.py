@@ -29,6 +29,7 @@ from pybroker.model.ids import ControllerEpoch, TopicPartition
 log = logging.getLogger(__name__)
 
 _PARTITIONS_PER_MULTI = 100
+_PARTITIONS_PER_READ = 200
 
 
 @frozen
@@ -50,15 +51,17 @@ class PartitionStore:
 
     async def read(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, PartitionStateZNode]:
         """The states there are; partitions without one, or with one nobody can read, are left out."""
-        nodes = await self._store.get_all([PartitionStateZNode.path(partition) for partition in partitions])
         states: dict[TopicPartition, PartitionStateZNode] = {}
-        for partition, node in zip(partitions, nodes, strict=True):
-            if node is None:
-                continue
-            try:
-                states[partition] = PartitionStateZNode.decode(partition, *node)
-            except MalformedZnode as error:
-                log.error("the state of partition %s is ignored: %s", partition, error)
+        for start in range(0, len(partitions), _PARTITIONS_PER_READ):
+            piece = partitions[start : start + _PARTITIONS_PER_READ]
+            nodes = await self._store.get_all([PartitionStateZNode.path(partition) for partition in piece])
+            for partition, node in zip(piece, nodes, strict=True):
+                if node is None:
+                    continue
+                try:
+                    states[partition] = PartitionStateZNode.decode(partition, *node)
+                except MalformedZnode as error:
+                    log.error("the state of partition %s is ignored: %s", partition, error)
         return states
 
     async def create(

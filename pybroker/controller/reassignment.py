@@ -143,7 +143,7 @@ async def _replace(term: Term, partition: TopicPartition, assignment: ReplicaAss
     added = [Replica(partition, broker_id) for broker_id in assignment.replicas if broker_id not in before]
     term.replicas.new(added)
     await term.partitions.online([partition], Strategy.OFFLINE)
-    term.replicas.online(added)
+    await term.replicas.online(added)
 
 
 async def _proceed(term: Term, partition: TopicPartition, assignment: ReplicaAssignment) -> None:
@@ -159,7 +159,7 @@ async def _proceed(term: Term, partition: TopicPartition, assignment: ReplicaAss
         return
     context = term.context
     log.info("partition %s has moved to %s", partition, assignment.target)
-    term.replicas.online(Replica(partition, broker_id) for broker_id in assignment.adding)
+    await term.replicas.online(Replica(partition, broker_id) for broker_id in assignment.adding)
     final = ReplicaAssignment(assignment.target)
     context.set_assignment(partition, final)
     leader = context.leaderships[partition].state.leader

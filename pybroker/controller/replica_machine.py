@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 
+import trio
 from attrs import evolve
 
 from pybroker.controller import election
@@ -14,6 +15,9 @@ from pybroker.metadata.znodes import LeaderAndIsr, PartitionStateZNode
 from pybroker.model.ids import BrokerId, TopicPartition
 
 log = logging.getLogger(__name__)
+
+REPLICAS_PER_STRETCH = 200
+"""How many are handled before the other tasks of the trio thread get their turn."""
 
 
 class ReplicaMachine:
@@ -31,7 +35,7 @@ class ReplicaMachine:
         self._batch = batch
         self._flush = flush
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Takes the states from what was read at failover, and tells every live broker what it holds.
 
         A replica whose broker is away counts as not deletable now; that matters only if its topic goes.
@@ -44,7 +48,7 @@ class ReplicaMachine:
                 online.append(replica)
             else:
                 context.set_replica_state(replica, ReplicaState.DELETION_INELIGIBLE)
-        self.online(online)
+        await self.online(online)
 
     def new(self, replicas: Iterable[Replica]) -> None:
         """Replicas that were just assigned. The leader gets its own request at the election."""
@@ -60,10 +64,12 @@ class ReplicaMachine:
             self._context.set_replica_state(replica, ReplicaState.NEW)
         self._flush()
 
-    def online(self, replicas: Iterable[Replica]) -> None:
+    async def online(self, replicas: Iterable[Replica]) -> None:
         """Replicas whose broker shall serve them."""
         context = self._context
-        for replica in self._valid(replicas, ReplicaState.ONLINE):
+        for position, replica in enumerate(self._valid(replicas, ReplicaState.ONLINE)):
+            if position % REPLICAS_PER_STRETCH == 0:
+                await trio.lowlevel.checkpoint()
             if context.replica_state(replica) is ReplicaState.NEW:
                 assignment = context.assignment_of(replica.partition)
                 if replica.broker_id not in assignment.replicas:
@@ -90,7 +96,8 @@ class ReplicaMachine:
             self._batch.add_stop_replica(replica.broker_id, replica.partition, delete=False)
             by_broker.setdefault(replica.broker_id, []).append(replica)
         for broker_id, its_replicas in by_broker.items():
-            await self._leave_isr(broker_id, its_replicas)
+            for start in range(0, len(its_replicas), REPLICAS_PER_STRETCH):
+                await self._leave_isr(broker_id, its_replicas[start : start + REPLICAS_PER_STRETCH])
         self._flush()
 
     def deletion_started(self, replicas: Iterable[Replica]) -> None:

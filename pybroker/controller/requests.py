@@ -1,9 +1,11 @@
-"""Gathers what one state change has to tell, and makes one request of each kind per broker of it.
+"""Gathers what one state change has to tell, and makes requests of each kind per broker of it.
 
 Order of sending to a broker: LeaderAndIsr, UpdateMetadata, StopReplica.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TypeVar
 
 from attrs import frozen
 
@@ -17,6 +19,10 @@ from pybroker.protocol.messages import LeaderAndIsrRequest, StopReplicaRequest, 
 _LeaderAndIsrState = LeaderAndIsrRequest.LeaderAndIsrPartitionState
 _UpdateMetadataState = UpdateMetadataRequest.UpdateMetadataPartitionState
 _StopReplicaState = StopReplicaRequest.StopReplicaPartitionState
+_State = TypeVar("_State")
+
+PARTITIONS_PER_REQUEST = 500
+"""Larger news go in several requests: a receiver takes each over in one stretch on its trio thread."""
 
 
 @frozen
@@ -111,12 +117,8 @@ class RequestBatch:
         return iter(made)
 
     def _leader_and_isr_requests(self) -> Iterator[tuple[BrokerId, ControlRequest]]:
-        for broker_id, states in self._leader_and_isr.items():
-            if broker_id not in self._context.brokers:
-                continue
-            topics: dict[str, list[_LeaderAndIsrState]] = {}
-            for partition, state in states.items():
-                topics.setdefault(partition.topic, []).append(state)
+        for broker_id, topics in self._pieces(self._leader_and_isr):
+            leaders = {state.leader for states in topics.values() for state in states}
             yield (
                 broker_id,
                 LeaderAndIsrRequest(
@@ -131,7 +133,7 @@ class RequestBatch:
                         )
                         for topic, partition_states in topics.items()
                     ],
-                    live_leaders=list(self._live_leaders({state.leader for state in states.values()})),
+                    live_leaders=list(self._live_leaders(leaders)),
                 ),
             )
 
@@ -147,15 +149,15 @@ class RequestBatch:
         receivers = sorted(self._metadata_receivers & self._context.brokers.keys())
         if not receivers:
             return
-        topics: dict[str, list[_UpdateMetadataState]] = {}
-        for partition, state in self._metadata.items():
-            topics.setdefault(partition.topic, []).append(state)
-        topic_states = [
-            UpdateMetadataRequest.UpdateMetadataTopicState(
-                topic_name=topic, topic_id=self._context.topic_id(topic), partition_states=partition_states
-            )
-            for topic, partition_states in topics.items()
-        ]
+        pieces = [
+            [
+                UpdateMetadataRequest.UpdateMetadataTopicState(
+                    topic_name=topic, topic_id=self._context.topic_id(topic), partition_states=states
+                )
+                for topic, states in topics.items()
+            ]
+            for topics in _by_topic(self._metadata)
+        ] or [[]]
         live_brokers = [
             UpdateMetadataRequest.UpdateMetadataBroker(
                 id=broker.broker_id,
@@ -173,24 +175,28 @@ class RequestBatch:
             for broker in self._context.brokers.values()
         ]
         for broker_id in receivers:
-            yield (
-                broker_id,
-                UpdateMetadataRequest(
-                    controller_id=self._sender.controller_id,
-                    controller_epoch=self._context.epoch,
-                    broker_epoch=self._context.broker_epochs[broker_id],
-                    topic_states=topic_states,
-                    live_brokers=live_brokers,
-                ),
-            )
+            for topic_states in pieces:
+                yield (
+                    broker_id,
+                    UpdateMetadataRequest(
+                        controller_id=self._sender.controller_id,
+                        controller_epoch=self._context.epoch,
+                        broker_epoch=self._context.broker_epochs[broker_id],
+                        topic_states=topic_states,
+                        live_brokers=live_brokers,
+                    ),
+                )
+
+    def _pieces(
+        self, by_broker: Mapping[BrokerId, Mapping[TopicPartition, _State]]
+    ) -> Iterator[tuple[BrokerId, dict[str, list[_State]]]]:
+        for broker_id, states in by_broker.items():
+            if broker_id in self._context.brokers:
+                for topics in _by_topic(states):
+                    yield broker_id, topics
 
     def _stop_replica_requests(self) -> Iterator[tuple[BrokerId, ControlRequest]]:
-        for broker_id, states in self._stop_replica.items():
-            if broker_id not in self._context.brokers:
-                continue
-            topics: dict[str, list[_StopReplicaState]] = {}
-            for partition, state in states.items():
-                topics.setdefault(partition.topic, []).append(state)
+        for broker_id, topics in self._pieces(self._stop_replica):
             yield (
                 broker_id,
                 StopReplicaRequest(
@@ -205,3 +211,13 @@ class RequestBatch:
                     ],
                 ),
             )
+
+
+def _by_topic(states: Mapping[TopicPartition, _State]) -> Iterator[dict[str, list[_State]]]:
+    """States grouped by topic, in pieces that no receiver works on for long."""
+    entries = iter(states.items())
+    while piece := list(islice(entries, PARTITIONS_PER_REQUEST)):
+        topics: dict[str, list[_State]] = {}
+        for partition, state in piece:
+            topics.setdefault(partition.topic, []).append(state)
+        yield topics

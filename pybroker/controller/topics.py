@@ -141,7 +141,7 @@ async def _created(term: Term, partitions: Sequence[TopicPartition]) -> None:
     term.partitions.new(partitions)
     term.replicas.new(replicas)
     await term.partitions.online(partitions, Strategy.OFFLINE)
-    term.replicas.online(replicas)
+    await term.replicas.online(replicas)
 
 
 async def _forget_wishes(term: Term, names: Iterable[str]) -> None:
