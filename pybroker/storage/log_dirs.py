@@ -29,6 +29,8 @@ class LogDir:
     path: str
     lock: DirectoryLock | None = None
     was_clean: bool = True
+    is_loaded: bool = False
+    """Whether every partition in it was opened. Until then its checkpoints must not be rewritten."""
     error: OSError | str | None = None
 
     @property
@@ -123,11 +125,14 @@ class LogDirs:
         """A directory has just gone offline."""
 
     def _take_offline(self, path: str, error: OSError) -> None:
-        """The others go on; whoever registered is told once. A full disk is no failure."""
+        """The others go on; whoever registered is told once.
+
+        A full disk is no failure, except while loading: a log that could not be opened must not look absent.
+        """
         log_dir = self.dirs.get(path)
         if log_dir is None or not log_dir.is_online:
             return
-        if error.errno in NO_SPACE:
+        if error.errno in NO_SPACE and log_dir.is_loaded:
             logger.error("no space left in %s: %s", path, error)
             return
         log_dir.error = error

@@ -167,6 +167,7 @@ class LogManager(LogDirs):
                 if progress is not None:
                     progress(LoadProgress(log_dir.path, number, len(work), not log_dir.was_clean))
                 yield
+            log_dir.is_loaded = log_dir.is_online
 
     def _survey(self, log_dir: LogDir) -> list[_Work]:
         log_dir.was_clean = checkpoints.take_clean_shutdown_mark(self._files, log_dir.path)
@@ -356,7 +357,7 @@ class LogManager(LogDirs):
     def checkpoint(self) -> None:
         """Writes recovery points and log start offsets of every online directory (every 60 s, and at
         stop)."""
-        for path in self.online_dirs():
+        for path in self._loaded_dirs():
             self._write_recovery_points(path)
             self._write_checkpoint(
                 path,
@@ -374,7 +375,7 @@ class LogManager(LogDirs):
 
     def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, Offset]) -> None:
         """Writes the high watermarks, each into its log's directory (every 5 s, and at stop)."""
-        for path in self.online_dirs():
+        for path in self._loaded_dirs():
             values = {
                 log.topic_partition: high_watermarks[log.topic_partition]
                 for log in self._logs_in(path)
@@ -395,21 +396,31 @@ class LogManager(LogDirs):
     # -- stop
 
     def close(self, *, broker_epoch: int = -1) -> None:
-        """Flushes and closes every log, writes the checkpoints and the clean-shutdown marks, unlocks."""
-        for path in self.online_dirs():
-            try:
-                for log in (*self._logs_in(path), *self._logs.future.values()):
-                    if log.log_dir == path:
-                        log.close()
-            except StorageError as error:
-                logger.error("closing %s: %s", path, error)
+        """Flushes and closes every log, writes the checkpoints and the clean-shutdown marks, unlocks.
+
+        A directory of which a log could not be closed, or not all were opened, keeps no mark.
+        """
+        closed = [path for path in self._loaded_dirs() if self._close_logs(path)]
         self.checkpoint()
-        for path in self.online_dirs():
+        for path in closed:
             try:
                 checkpoints.write_clean_shutdown_mark(self._files, path, broker_epoch)
             except OSError as error:
                 self._take_offline(path, error)
         self.release()
+
+    def _close_logs(self, path: str) -> bool:
+        for log in (*self._logs_in(path), *self._logs.future.values()):
+            try:
+                if log.log_dir == path:
+                    log.close()
+            except StorageError as error:
+                logger.error("closing %s: %s", log.topic_partition, error)
+                return False
+        return True
+
+    def _loaded_dirs(self) -> list[str]:
+        return [path for path in self.online_dirs() if self.dirs[path].is_loaded]
 
     def release(self) -> None:
         """Closes descriptors and unlocks without writing: after :meth:`close`, or to stop as if killed."""

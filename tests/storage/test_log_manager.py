@@ -35,6 +35,17 @@ class BrokenFiles(Files):
         return super().pwrite(fd, data, position)
 
 
+class FullFiles(Files):
+    """Has no room for another byte once told so."""
+
+    full = False
+
+    def pwrite(self, fd: int, data: bytes | bytearray | memoryview, position: int) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return super().pwrite(fd, data, position)
+
+
 def manager(*dirs: Path, clock: Clock | None = None, files: Files | None = None) -> LogManager:
     clock = clock or Clock()
     made = LogManager(
@@ -232,6 +243,53 @@ def test_a_failing_disk_takes_its_directory_offline_and_the_rest_goes_on(tmp_pat
     made.close()
     assert not (tmp_path / "x" / ".kafka_cleanshutdown").exists()
     assert (tmp_path / "y" / ".kafka_cleanshutdown").exists()
+
+
+def test_a_stop_before_everything_was_loaded_changes_no_checkpoint(tmp_path: Path) -> None:
+    first = manager(tmp_path)
+    first.load()
+    for partition in (ZERO, ONE):
+        log = first.create(partition)
+        log.append_as_leader(batch(5), 0)
+        log.advance_log_start_offset(3)
+    first.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*-checkpoint")}
+    again = manager(tmp_path)
+    next(again.load_steps())
+    again.close()
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*-checkpoint")} == before
+    assert not (tmp_path / ".kafka_cleanshutdown").exists()
+    third = manager(tmp_path)
+    third.load()
+    assert [log.log_start_offset for log in third.all_logs()] == [3, 3]
+    third.release()
+
+
+def test_a_log_that_cannot_be_closed_leaves_no_clean_mark(tmp_path: Path) -> None:
+    made = manager(tmp_path, files=(files := FullFiles()))
+    made.load()
+    log = made.create(ZERO)
+    log.append_as_leader(batch(2), 0)
+    files.full = True
+    made.close()
+    assert not (tmp_path / ".kafka_cleanshutdown").exists()
+    files.full = False
+    again = manager(tmp_path)
+    again.load()
+    assert [all_offsets(log) for log in again.all_logs()] == [[0, 1]]
+    again.release()
+
+
+def test_a_full_disk_at_start_takes_the_directory_offline(tmp_path: Path) -> None:
+    first = manager(tmp_path)
+    first.load()
+    first.create(ZERO).append_as_leader(batch(5), 0)
+    first.release()
+    again = manager(tmp_path, files=(files := FullFiles()))
+    files.full = True
+    again.load()
+    assert (again.get(ZERO), again.online_dirs()) == (None, [])
+    again.release()
 
 
 def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path) -> None:
