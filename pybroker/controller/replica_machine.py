@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import trio
 from attrs import evolve
@@ -41,14 +42,15 @@ class ReplicaMachine:
         A replica whose broker is away counts as not deletable now; that matters only if its topic goes.
         """
         context = self._context
-        online: list[Replica] = []
-        for replica in context.replicas_of_partitions(context.all_partitions()):
-            if context.is_online(replica.broker_id, replica.partition):
-                context.set_replica_state(replica, ReplicaState.ONLINE)
-                online.append(replica)
-            else:
+        partitions = context.all_partitions()
+        for start in range(0, len(partitions), REPLICAS_PER_STRETCH):
+            replicas = context.replicas_of_partitions(partitions[start : start + REPLICAS_PER_STRETCH])
+            online = [r for r in replicas if context.is_online(r.broker_id, r.partition)]
+            for replica in replicas:
                 context.set_replica_state(replica, ReplicaState.DELETION_INELIGIBLE)
-        await self.online(online)
+            self._serve(online)
+            await trio.lowlevel.checkpoint()
+        self._flush()
 
     def new(self, replicas: Iterable[Replica]) -> None:
         """Replicas that were just assigned. The leader gets its own request at the election."""
@@ -66,22 +68,10 @@ class ReplicaMachine:
 
     async def online(self, replicas: Iterable[Replica]) -> None:
         """Replicas whose broker shall serve them."""
-        context = self._context
-        for position, replica in enumerate(self._valid(replicas, ReplicaState.ONLINE)):
-            if position % REPLICAS_PER_STRETCH == 0:
-                await trio.lowlevel.checkpoint()
-            if context.replica_state(replica) is ReplicaState.NEW:
-                assignment = context.assignment_of(replica.partition)
-                if replica.broker_id not in assignment.replicas:
-                    grown = evolve(assignment, replicas=(*assignment.replicas, replica.broker_id))
-                    context.set_assignment(replica.partition, grown)
-            else:
-                leadership = context.leaderships.get(replica.partition)
-                if leadership is not None:
-                    self._batch.add_leader_and_isr(
-                        [replica.broker_id], replica.partition, leadership, is_new=False
-                    )
-            context.set_replica_state(replica, ReplicaState.ONLINE)
+        remaining = iter(replicas)
+        while piece := list(islice(remaining, REPLICAS_PER_STRETCH)):
+            self._serve(piece)
+            await trio.lowlevel.checkpoint()
         self._flush()
 
     async def offline(self, replicas: Iterable[Replica]) -> None:
@@ -132,6 +122,22 @@ class ReplicaMachine:
                 ),
             )
             context.set_replica_state(replica, ReplicaState.NON_EXISTENT)
+
+    def _serve(self, replicas: Iterable[Replica]) -> None:
+        context = self._context
+        for replica in self._valid(replicas, ReplicaState.ONLINE):
+            if context.replica_state(replica) is ReplicaState.NEW:
+                assignment = context.assignment_of(replica.partition)
+                if replica.broker_id not in assignment.replicas:
+                    grown = evolve(assignment, replicas=(*assignment.replicas, replica.broker_id))
+                    context.set_assignment(replica.partition, grown)
+            else:
+                leadership = context.leaderships.get(replica.partition)
+                if leadership is not None:
+                    self._batch.add_leader_and_isr(
+                        [replica.broker_id], replica.partition, leadership, is_new=False
+                    )
+            context.set_replica_state(replica, ReplicaState.ONLINE)
 
     async def _leave_isr(self, broker_id: BrokerId, replicas: list[Replica]) -> None:
         context = self._context
