@@ -101,7 +101,7 @@ async def test_an_empty_group_id_is_refused(group_bench: GroupBench) -> None:
 async def test_sync(group_bench: GroupBench, version: int) -> None:
     joined = await join(group_bench, 9)
     response = await group_bench.ask(14, version, sync_request(joined, version))
-    protocol = {"protocol_type": "consumer", "protocol_name": "range"} if version >= 5 else {}
+    protocol: dict[str, Any] = {"protocol_type": "consumer", "protocol_name": "range"} if version >= 5 else {}
     assert response == SyncGroupResponse(assignment=b"yours", **protocol)
 
 

@@ -175,9 +175,8 @@ async def test_what_is_answered_while_groups_are_loaded(nursery: trio.Nursery) -
     coordinator = made.coordinator
     assert coordinator.heartbeat(HeartbeatCall("g", 1, "m")) is ErrorCode.NONE
     assert (await coordinator.sync(SyncCall("g", 1, "m"))).error is ErrorCode.REBALANCE_IN_PROGRESS
-    assert (
-        refusal(coordinator.fetch, "g", None, require_stable=False) is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
-    )
+    loading = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    assert refusal(coordinator.fetch, "g", None, require_stable=False) is loading
     assert coordinator.list_groups() == (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, [])
     await trio.testing.wait_all_tasks_blocked()
     assert coordinator.list_groups() == (ErrorCode.NONE, [])

@@ -1,0 +1,123 @@
+"""Out of the log comes what went in: groups, offsets, transactions, and nothing of what was removed."""
+
+from typing import Any
+
+import pytest
+
+from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.group.records import group_key, offset_key, offset_value
+from pybroker.coordination.group.replay import GroupReplay
+from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import TopicPartition
+from pybroker.records.batch import iter_records
+from pybroker.records.builder import RecordBatchBuilder
+from pybroker.records.control import ControlRecordType, EndTransactionMarker, build_end_transaction_marker
+from pybroker.records.header import read_batch_header
+from tests.coordination.group.dialogue import GROUP, ORDERS, START_MS, Dialogue, replay
+
+
+def commit(number: int) -> CommittedOffset:
+    return CommittedOffset(number, -1, "", START_MS)
+
+
+def apply(reading: GroupReplay, base: int, *numbers: int | None, producer: int = -1) -> None:
+    """One batch of commits for the same partition; None is a tombstone."""
+    fields: dict[str, Any] = {}
+    if producer >= 0:
+        fields = {"producer_id": producer, "producer_epoch": 0, "base_sequence": 0, "is_transactional": True}
+    builder = RecordBatchBuilder(base_offset=base, **fields)
+    for number in numbers:
+        value = None if number is None else offset_value(commit(number))
+        builder.append(offset_key(GROUP, ORDERS), value, START_MS)
+    batch = builder.build()
+    header = read_batch_header(batch)
+    for record in iter_records(batch):
+        reading.apply(header, record, base, START_MS)
+
+
+def end(reading: GroupReplay, producer: int, kind: ControlRecordType) -> None:
+    marker = EndTransactionMarker(kind, 0)
+    batch = build_end_transaction_marker(marker, producer_id=producer, producer_epoch=0, timestamp_ms=0)
+    reading.control(read_batch_header(batch), batch)
+
+
+def stored(reading: GroupReplay) -> int | None:
+    group = reading.finish(START_MS).get(GROUP)
+    found = None if group is None else group.offsets.stored.get(ORDERS)
+    return None if found is None else found.commit.offset
+
+
+def test_the_last_commit_counts() -> None:
+    reading = GroupReplay()
+    apply(reading, 0, 1, 2)
+    apply(reading, 2, 3)
+    assert stored(reading) == 3
+
+
+def test_a_tombstone_removes() -> None:
+    reading = GroupReplay()
+    apply(reading, 0, 1, None)
+    assert stored(reading) is None
+    assert reading.finish(START_MS) == {}
+
+
+def test_offsets_without_a_group_make_an_empty_one() -> None:
+    reading = GroupReplay()
+    apply(reading, 0, 1)
+    group = reading.finish(START_MS)[GROUP]
+    assert (group.state.value, group.protocol_type, group.generation) == ("Empty", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(ControlRecordType.COMMIT, 5), (ControlRecordType.ABORT, 1), (None, 1)]
+)
+def test_offsets_of_transactions_wait_for_their_end(kind: ControlRecordType | None, expected: int) -> None:
+    reading = GroupReplay()
+    apply(reading, 0, 1)
+    apply(reading, 1, 5, producer=9)
+    if kind is not None:
+        end(reading, 9, kind)
+    assert stored(reading) == expected
+    open_ones = reading.finish(START_MS)[GROUP].offsets.transactional
+    assert list(open_ones) == ([9] if kind is None else [])
+
+
+def test_a_transaction_does_not_undo_a_later_commit() -> None:
+    """Its place in the log counts, not that of its end."""
+    reading = GroupReplay()
+    apply(reading, 0, 5, producer=9)
+    apply(reading, 1, 7)
+    end(reading, 9, ControlRecordType.COMMIT)
+    assert stored(reading) == 7
+
+
+def test_a_stable_group_goes_on_where_it_was() -> None:
+    talk = Dialogue()
+    leader, follower = talk.stable({}, {})
+    talk.commit(1, 1, follower)
+    talk.shard = talk.replayed()
+    assert talk.heartbeat(leader, 1) is ErrorCode.NONE
+    assert talk.synced(talk.sync(follower, 1)).assignment == b"for " + follower.encode()
+    assert talk.answers[talk.commit(2, 1, follower)] == {ORDERS: ErrorCode.NONE}
+
+
+def test_a_group_over_its_size_rebalances_when_it_is_loaded() -> None:
+    talk = Dialogue()
+    talk.stable({}, {})
+    smaller = Dialogue(max_size=1)
+    shard = replay(talk.log, smaller.rules, START_MS)
+    assert shard.groups[GROUP].state.value == "PreparingRebalance"
+
+
+def test_what_cannot_be_read_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    known = (offset_key(GROUP, ORDERS), offset_value(commit(1)))
+    records = [
+        known,
+        (b"", b""),
+        (offset_key(GROUP, TopicPartition("x", 0)), b"\0\x63"),
+        (group_key("h"), b"\0\3"),
+        (b"\0\3\0\1g", b"\0\0"),
+    ]
+    shard = replay(records, Dialogue().rules, START_MS)
+    assert list(shard.groups) == [GROUP]
+    assert len(caplog.records) == 3
