@@ -28,8 +28,12 @@ _RESOURCE_TYPES = frozenset(int(one) for one in ResourceType)
 class ConfigResource:
     """One resource; the text is the one that Kafka's sentences show."""
 
-    type: ResourceType
+    number: int
     name: str
+
+    @property
+    def type(self) -> ResourceType:
+        return ResourceType.of(self.number)
 
     def __str__(self) -> str:
         return f"ConfigResource(type={self.type.name}, name='{self.name}')"

@@ -282,4 +282,4 @@ def _wrong_type(resource: ConfigResource) -> ApiError:
             ErrorCode.INVALID_REQUEST,
             "AlterConfigs is only supported for topics and brokers, but resource type is CLIENT_METRICS",
         )
-    return ApiError(ErrorCode.INVALID_REQUEST, f"Unknown resource type {int(resource.type)}")
+    return ApiError(ErrorCode.INVALID_REQUEST, f"Unknown resource type {resource.number}")

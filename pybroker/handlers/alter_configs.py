@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from attrs import frozen
 
-from pybroker.config.resources import ConfigResource, ResourceType
+from pybroker.config.resources import ConfigResource
 from pybroker.controller.configs_admin import ConfigsAdmin, Wish
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
@@ -62,14 +62,11 @@ def checked_resource(number: int, name: str, twice: set[tuple[int, str]]) -> Con
     """The resource that a request names.
 
     Raises:
-        ApiError: it is named twice, or of no known type.
+        ApiError: it is named twice.
     """
     if (number, name) in twice:
         raise ApiError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
-    resource_type = ResourceType.of(number)
-    if resource_type is ResourceType.UNKNOWN:
-        raise ApiError(ErrorCode.INVALID_REQUEST, f"Unknown resource type {number}")
-    return ConfigResource(resource_type, name)
+    return ConfigResource(number, name)
 
 
 async def error_of(work: Callable[[], Awaitable[None]]) -> ApiError:

@@ -5,6 +5,7 @@
 - Refused: offsets beyond the high watermark or below -1 (OFFSET_OUT_OF_RANGE), topics that are compacted
   only (POLICY_VIOLATION), internal topics (INVALID_TOPIC_EXCEPTION).
 - An offset that has been passed already is no error: the reply has the low watermark as it is.
+- Of a partition named twice the last offset counts.
 - Answers when the low watermark has reached the offset, or REQUEST_TIMED_OUT after the client's time-out.
 """
 
@@ -63,21 +64,20 @@ class DeleteRecordsHandler:
     replicas: Replicas
 
     async def __call__(self, ctx: RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse:
-        topics = []
+        asked = {
+            TopicPartition(topic.name, partition.partition_index): partition.offset
+            for topic in request.topics
+            for partition in topic.partitions
+        }
+        topics: dict[str, DeleteRecordsResponse.DeleteRecordsTopicResult] = {}
         deletions: list[_Deletion] = []
-        for topic in request.topics:
-            started = [
-                self._start(ctx.image, TopicPartition(topic.name, asked.partition_index), asked.offset)
-                for asked in topic.partitions
-            ]
-            deletions.extend(started)
-            topics.append(
-                DeleteRecordsResponse.DeleteRecordsTopicResult(
-                    name=topic.name, partitions=[deletion.reply for deletion in started]
-                )
-            )
+        for tp, offset in asked.items():
+            deletion = self._start(ctx.image, tp, offset)
+            deletions.append(deletion)
+            topic = topics.setdefault(tp.topic, DeleteRecordsResponse.DeleteRecordsTopicResult(name=tp.topic))
+            topic.partitions.append(deletion.reply)
         await _wait(deletions, request.timeout_ms)
-        return DeleteRecordsResponse(topics=topics)
+        return DeleteRecordsResponse(topics=list(topics.values()))
 
     def _start(self, image: ClusterImage, tp: TopicPartition, offset: Offset) -> _Deletion:
         reply = DeleteRecordsResponse.DeleteRecordsPartitionResult(

@@ -30,6 +30,10 @@ from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
 from pybroker.protocol.messages import DescribeConfigsRequest, DescribeConfigsResponse
 
+MALFORMED = (
+    "This most likely occurs because of a request being malformed by the client library or the message was "
+    "sent to an incompatible broker. See the broker logs for more details."
+)
 _NOT_DESCRIBED = (ResourceType.UNKNOWN, ResourceType.GROUP)
 
 Result = DescribeConfigsResponse.DescribeConfigsResult
@@ -43,12 +47,8 @@ class DescribeConfigsHandler:
 
     async def __call__(self, ctx: RequestContext, request: DescribeConfigsRequest) -> DescribeConfigsResponse:
         for asked in request.resources:
-            resource_type = ResourceType.of(asked.resource_type)
-            if resource_type in _NOT_DESCRIBED:
-                raise ApiError(
-                    ErrorCode.INVALID_REQUEST,
-                    f"Unexpected resource type {resource_type.name} for resource {asked.resource_name}",
-                )
+            if ResourceType.of(asked.resource_type) in _NOT_DESCRIBED:
+                raise ApiError(ErrorCode.INVALID_REQUEST, MALFORMED)
         return DescribeConfigsResponse(
             results=[self._describe(ctx.image, request, asked) for asked in request.resources]
         )

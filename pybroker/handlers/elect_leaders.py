@@ -34,10 +34,7 @@ class ElectLeadersHandler:
 
     async def __call__(self, ctx: RequestContext, request: ElectLeadersRequest) -> ElectLeadersResponse:
         if request.election_type not in (PREFERRED, UNCLEAN):
-            raise ApiError(
-                ErrorCode.INVALID_REQUEST,
-                f"Value {request.election_type} must be one of PREFERRED, UNCLEAN",
-            )
+            return _unknown_type(ctx, request)
         outcomes = await self._elect(ctx.image, request)
         if request.topic_partitions is None:
             outcomes = {tp: error for tp, error in outcomes.items() if not _is_not_needed(error)}
@@ -78,6 +75,16 @@ class ElectLeadersHandler:
                 finally:
                     forget()
         return late()
+
+
+def _unknown_type(ctx: RequestContext, request: ElectLeadersRequest) -> ElectLeadersResponse:
+    error = ApiError(
+        ErrorCode.INVALID_REQUEST, f"Value {request.election_type} must be one of PREFERRED, UNCLEAN"
+    )
+    asked = [] if request.topic_partitions is None else _asked(ctx.image, request)
+    return ElectLeadersResponse(
+        error_code=error.code, replica_election_results=_results(dict.fromkeys(asked, error))
+    )
 
 
 def _asked(image: ClusterImage, request: ElectLeadersRequest) -> list[TopicPartition]:
