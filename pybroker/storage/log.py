@@ -130,31 +130,39 @@ class Log(LogFiles):
         Raises:
             UnexpectedAppendOffset: they begin before the log end offset.
             CorruptRecords: a CRC, a size or the order of offsets is wrong; nothing was appended.
-            DiskFull: no space; only a first part was appended (the log end offset tells).
+            DiskFull: no space; at most a first part was appended (the log end offset tells).
             LogDirFailed: the disk failed.
         """
         batches = split_batches(records, self.log_end_offset)
         if not batches:
             return None
-        first = batches[0][0].base_offset
+        total = sum(len(batch) for _header, batch in batches)
+        if self._would_roll(total, [header for header, _batch in batches]):
+            for header, batch in batches:
+                self._append_run(batch, [(header, batch)])
+        else:
+            self._append_run(records[:total], batches)
+        return AppendInfo(batches[0][0].base_offset, self.log_end_offset - 1, -1, self.log_start_offset)
+
+    def _append_run(self, data: memoryview, batches: list[tuple[BatchHeader, memoryview]]) -> None:
+        """Appends batches that lie one after the other in ``data``, to one segment."""
+        first, last = batches[0][0], batches[-1][0]
+        segment = self._segment_for(
+            len(data), first.base_offset, last.last_offset, first.max_timestamp, limited=False
+        )
+        try:
+            segment.append_run(data, [header for header, _batch in batches])
+        except OSError as error:
+            self._append_failed(error)
+        self.log_end_offset = last.next_offset
         for header, batch in batches:
-            last = header.base_offset + header.last_offset_delta
-            segment = self._segment_for(
-                len(batch), header.base_offset, last, header.max_timestamp, limited=False
-            )
             if header.leader_epoch >= 0 and header.leader_epoch != self._epochs.latest:
                 self._epochs.assign(header.leader_epoch, header.base_offset)
-            try:
-                segment.append(batch, len(batch), last, header.max_timestamp)
-            except OSError as error:
-                self._append_failed(error)
-            self.log_end_offset = last + 1
             if header.producer_id >= 0:
                 completed = replay_batch(self.producers, header, batch)
                 if completed is not None:
                     self._complete(segment, completed)
-            self.producers.end_offset = last + 1
-        return AppendInfo(first, self.log_end_offset - 1, -1, self.log_start_offset)
+        self.producers.end_offset = self.log_end_offset
 
     def assign_epoch_start(self, leader_epoch: LeaderEpoch, start_offset: Offset) -> None:
         """Notes that a leader epoch begins here, before its first record (on becoming leader)."""

@@ -1,11 +1,13 @@
 """The files of one partition's log: rolling, flushing, closing, renaming, and a disk that fails."""
 
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
 from attrs import frozen
 
 from pybroker.model.ids import LeaderEpoch, Offset, TopicId, TopicPartition
+from pybroker.records.header import BatchHeader
 from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import DiskFull, LogDirFailed, RecordsTooLarge
@@ -144,6 +146,16 @@ class LogFiles:
                 segment = self._segments.active
             self._time_the_roll(segment, max_timestamp)
         return segment
+
+    def _would_roll(self, size: int, headers: Sequence[BatchHeader]) -> bool:
+        """Whether not all of these batches, of ``size`` bytes together, belong into the active segment."""
+        segment = self._segments.active
+        return (
+            segment.size + size > self._config.segment_bytes
+            or max(header.max_timestamp for header in headers) > self._roll_after_timestamp
+            or headers[-1].last_offset - segment.base_offset > MAX_RELATIVE_OFFSET
+            or segment.index_is_full
+        )
 
     def _must_roll(self, segment: Segment, size: int, last: Offset, max_timestamp: int) -> bool:
         if last - segment.base_offset > MAX_RELATIVE_OFFSET or segment.index_is_full:

@@ -4,12 +4,13 @@ A segment reads its indexes when it first needs them, and forgets them when the 
 it always keeps is its size and, once known, its largest timestamp.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from attrs import define
 
 from pybroker.model.ids import Offset
 from pybroker.records.header import BatchHeader
+from pybroker.records.layout import LOG_OVERHEAD_BYTES
 from pybroker.storage import names
 from pybroker.storage.batch_scan import scan_headers
 from pybroker.storage.context import StorageContext
@@ -261,6 +262,30 @@ class Segment:
         Raises:
             OSError: nothing of the batch is in the segment.
         """
+        position = self.write(data, size)
+        if position == 0:
+            self.first_timestamp = max_timestamp
+        self.note_batch(position, size, last_offset, max_timestamp)
+
+    def append_run(self, data: Data, headers: Iterable[BatchHeader]) -> None:
+        """Writes consecutive batches at once; otherwise as :meth:`append`."""
+        position = self.write(data, len(data))
+        for header in headers:
+            if position == 0:
+                self.first_timestamp = header.max_timestamp
+            size = header.batch_length + LOG_OVERHEAD_BYTES
+            self.note_batch(position, size, header.last_offset, header.max_timestamp)
+            position += size
+
+    def write(self, data: Data, size: int) -> int:
+        """Puts bytes at the end and returns their position; each batch must be noted next.
+
+        Raises:
+            OSError: nothing of them is in the segment.
+        """
+        if self._max_timestamp is None or self._offset_index is None:
+            # Read now: once the bytes are there, nothing may fail any more.
+            self._load_for_append()
         position = self.size
         handle = self.handle
         if handle is None:
@@ -274,15 +299,17 @@ class Segment:
         if written != size:
             self._finish_write(handle, data, position, written, size)
         self.size = position + size
-        if position == 0:
-            self.first_timestamp = max_timestamp
-        self.note_batch(position, size, last_offset, max_timestamp)
+        return position
+
+    def _load_for_append(self) -> None:
+        if self._offset_index is None:
+            self._load_indexes()
+        self._max_timestamp, self._max_timestamp_offset = self.max_timestamp_and_offset
 
     def note_batch(self, position: int, size: int, last_offset: Offset, max_timestamp: int) -> None:
         """Indexes a batch that is in the file, when an entry is due."""
         known = self._max_timestamp
-        if known is None:
-            known = self.max_timestamp
+        assert known is not None
         if max_timestamp > known:
             self._max_timestamp = known = max_timestamp
             self._max_timestamp_offset = last_offset
