@@ -1,0 +1,1 @@
+"""Apache Kafka 3.9 and pybroker are asked the same, and must answer the same: field by field."""

@@ -1,0 +1,169 @@
+"""CreateTopics and DeleteTopics."""
+
+from itertools import count
+
+from interop.differential.scenarios.world import CREATE_TIMEOUT_MS, Labelled, World
+from pybroker.protocol.messages import CreateTopicsRequest, DeleteTopicsRequest
+
+FIRST_DELETE_BY_ID = 6
+FIRST_CREATE_WITH_DEFAULTS = 4
+_of = CreateTopicsRequest.CreatableTopic
+
+
+def create(world: World) -> None:
+    numbers = count()
+
+    def named(version: int, **fields: object) -> CreateTopicsRequest:
+        topic = _of(name=f"made-{next(numbers)}", num_partitions=2, replication_factor=1)
+        for key, value in fields.items():
+            setattr(topic, key, value)
+        return CreateTopicsRequest(topics=[topic], timeout_ms=CREATE_TIMEOUT_MS)
+
+    def with_configs(version: int, *pairs: tuple[str, str | None]) -> CreateTopicsRequest:
+        configs = [CreateTopicsRequest.CreatableTopicConfig(name=name, value=value) for name, value in pairs]
+        return named(version, configs=configs)
+
+    def assigned(version: int, *lists: tuple[int, list[int]], **fields: object) -> CreateTopicsRequest:
+        assignments = [
+            CreateTopicsRequest.CreatableReplicaAssignment(partition_index=index, broker_ids=brokers)
+            for index, brokers in lists
+        ]
+        plain = {"num_partitions": -1, "replication_factor": -1, "assignments": assignments}
+        return named(version, **{**plain, **fields})
+
+    def right(version: int) -> list[Labelled]:
+        found = [
+            ("two partitions", named(version)),
+            (
+                "configs",
+                with_configs(version, ("retention.ms", "1000"), ("cleanup.policy", "compact,delete")),
+            ),
+            ("assigned", assigned(version, (0, [0]), (1, [0]))),
+            ("assigned, out of order", assigned(version, (1, [0]), (0, [0]))),
+        ]
+        if version >= 1:
+            only = named(version)
+            only.validate_only = True
+            found.append(("only validated", only))
+        return found
+
+    def wrong(version: int) -> list[Labelled]:
+        twice, late, mixed = named(version), named(version), named(version)
+        twice.topics *= 2
+        late.timeout_ms = 0
+        mixed.topics += named(version, name="metadata-a").topics + named(version, name="a b").topics
+        found = [
+            ("exists", named(version, name="made-0")),
+            ("twice", twice),
+            ("no time", late),
+            ("one right, two wrong", mixed),
+            *((f"name {name[:12]!r}", named(version, name=name))
+              for name in ("", ".", "..", "a b", "a/b", "é", "x" * 249, "x" * 250, "made_0", "made.0", "__consumer_offsets")),
+            *((f"partitions {number}", named(version, num_partitions=number)) for number in (0, -1, -2)),
+            *((f"replication {number}", named(version, replication_factor=number)) for number in (0, -1, -2, 2, 32767)),
+            ("defaults", named(version, num_partitions=-1, replication_factor=-1)),
+            ("assigned and counted", assigned(version, (0, [0]), num_partitions=1)),
+            ("assigned and replicated", assigned(version, (0, [0]), replication_factor=1)),
+            ("assigned with a gap", assigned(version, (0, [0]), (2, [0]))),
+            ("assigned from 1", assigned(version, (1, [0]))),
+            ("assigned negative", assigned(version, (-1, [0]))),
+            ("assigned to an unknown broker", assigned(version, (0, [7]))),
+            ("assigned twice to one broker", assigned(version, (0, [0, 0]))),
+            ("assigned to nobody", assigned(version, (0, []))),
+            ("assigned unevenly", assigned(version, (0, [0]), (1, [0, 7]))),
+            ("partition assigned twice", assigned(version, (0, [0]), (0, [0]))),
+        ]  # fmt: skip
+        bad: tuple[tuple[str, str | None], ...] = (
+            ("no.such.key", "1"), ("retention.ms", "soon"), ("retention.ms", None), ("retention.ms", "-2"),
+            ("cleanup.policy", "burn"), ("compression.type", "rar"), ("segment.bytes", "1"), ("", "1"),
+            ("min.insync.replicas", "0"), ("max.message.bytes", "-1"), ("retention.ms", ""),
+            ("message.timestamp.type", "Yesterday"), ("unclean.leader.election.enable", "perhaps"),
+            ("remote.storage.enable", "true"), ("segment.ms", "99999999999999999999"),
+            ("leader.replication.throttled.replicas", "x"), ("min.cleanable.dirty.ratio", "2"),
+            ("min.compaction.lag.ms", "9"), ("message.format.version", "7"), ("preallocate", "TRUE"),
+        )  # fmt: skip
+        found += [(f"config {key}={value}", with_configs(version, (key, value))) for key, value in bad]
+        found.append(("config twice", with_configs(version, ("retention.ms", "1"), ("retention.ms", "2"))))
+        lag = (("min.compaction.lag.ms", "9"), ("max.compaction.lag.ms", "3"))
+        found.append(("compaction lags crossed", with_configs(version, *lag)))
+        return found
+
+    world.exercise(19, right, wrong=wrong, limit=30)
+    _read_back(world)
+
+
+def _read_back(world: World) -> None:
+    """All topics that both have made by now."""
+    from pybroker.protocol.messages import MetadataRequest
+
+    world.pair.ask("all topics", MetadataRequest(topics=None, allow_auto_topic_creation=False), 8)
+
+
+def delete(world: World) -> None:
+    numbers = count()
+    made: list[str] = []
+
+    def fresh() -> None:
+        made.append(f"gone-{next(numbers)}")
+        world.create_topic(made[-1])
+
+    for version in world.versions(20):
+        fresh()
+        _delete(world, version, made[-1])
+    fresh()
+
+    def right(version: int) -> list[Labelled]:
+        return [("nothing", _by_names(version))]
+
+    world.exercise(20, right, mutate=0)
+
+
+def _by_names(version: int, *names: str | None) -> DeleteTopicsRequest:
+    request = DeleteTopicsRequest(timeout_ms=CREATE_TIMEOUT_MS)
+    if version >= FIRST_DELETE_BY_ID:
+        request.topics = [DeleteTopicsRequest.DeleteTopicState(name=name) for name in names]
+    else:
+        request.topic_names = [name or "" for name in names]
+    return request
+
+
+def _delete(world: World, version: int, name: str) -> None:
+    ask = world.pair.ask
+    ask("one", _by_names(version, name), version)
+    ask("gone already", _by_names(version, name), version, wrong=True)
+    ask("unknown", _by_names(version, "unknown"), version, wrong=True)
+    ask("empty name", _by_names(version, ""), version, wrong=True)
+    ask("bad name", _by_names(version, "a/b"), version, wrong=True)
+    ask("long name", _by_names(version, "x" * 300), version, wrong=True)
+    twice = f"{name}-twice"
+    world.create_topic(twice)
+    ask("twice", _by_names(version, twice, twice), version, wrong=True)
+    ask("twice, once", _by_names(version, twice), version)
+    late = f"{name}-late"
+    world.create_topic(late)
+    request = _by_names(version, late)
+    request.timeout_ms = 0
+    ask("no time", request, version, wrong=True)
+    mixed = f"{name}-mixed"
+    world.create_topic(mixed)
+    ask("known and unknown", _by_names(version, "unknown", mixed), version, wrong=True)
+    if version >= FIRST_DELETE_BY_ID:
+        _delete_by_id(world, version, name)
+
+
+def _delete_by_id(world: World, version: int, name: str) -> None:
+    by_id = f"{name}-by-id"
+    world.create_topic(by_id)
+    state = DeleteTopicsRequest.DeleteTopicState
+    topic_id = world.topic_id(by_id)
+    for label, topics in {
+        "unknown id": [state(name=None, topic_id=bytes(range(16)))],
+        "zero id": [state(name=None)],
+        "id and name": [state(name=by_id, topic_id=topic_id)],
+        "id twice": [state(name=None, topic_id=topic_id), state(name=None, topic_id=topic_id)],
+        "name and id of the same": [state(name=by_id), state(name=None, topic_id=topic_id)],
+        "by id": [state(name=None, topic_id=topic_id)],
+        "id gone": [state(name=None, topic_id=topic_id)],
+    }.items():
+        request = DeleteTopicsRequest(topics=topics, timeout_ms=CREATE_TIMEOUT_MS)  # type: ignore[arg-type]
+        world.pair.ask(label, request, version, wrong=label != "by id")
