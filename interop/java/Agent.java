@@ -1,7 +1,3 @@
-import java.io.BufferedInputStream;
-import java.io.BufferedOutputStream;
-import java.io.DataInputStream;
-import java.io.DataOutputStream;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -16,7 +12,7 @@ import java.util.Set;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
-import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClient;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -41,23 +37,23 @@ public final class Agent {
     private static final long EARLIEST = -2;
     private static final long CALL_TIMEOUT_MS = 60_000;
 
-    private final DataInputStream in;
-    private final DataOutputStream out;
+    private final Wire.In in;
+    private final Wire.Out out;
     private final Map<String, String> common = new HashMap<>();
     private final Map<Integer, KafkaProducer<byte[], byte[]>> producers = new HashMap<>();
     private final Map<Integer, List<Future<?>>> pending = new HashMap<>();
     private final Map<Integer, KafkaConsumer<byte[], byte[]>> consumers = new HashMap<>();
-    private Admin admin;
+    private AdminClient admin;
     private int nextId;
 
-    private Agent(DataInputStream in, DataOutputStream out) {
+    private Agent(Wire.In in, Wire.Out out) {
         this.in = in;
         this.out = out;
     }
 
     public static void main(String[] args) throws IOException {
-        DataInputStream in = new DataInputStream(new BufferedInputStream(System.in, 1 << 16));
-        DataOutputStream out = new DataOutputStream(new BufferedOutputStream(System.out, 1 << 16));
+        Wire.In in = new Wire.In(System.in);
+        Wire.Out out = new Wire.Out(System.out);
         System.setOut(System.err);
         Agent agent = new Agent(in, out);
         agent.common.put("bootstrap.servers", args[0]);
@@ -95,7 +91,6 @@ public final class Agent {
     /** The arguments are read whole before the call, so that a failing call leaves the stream in step. */
     private Object[] arguments(String command) throws IOException {
         switch (command) {
-            case "version":
             case "topics":
                 return new Object[] {};
             case "createTopic":
@@ -103,13 +98,13 @@ public final class Agent {
             case "deleteTopic":
                 return new Object[] {in.readUTF()};
             case "openProducer":
-                return new Object[] {readConfig()};
+                return new Object[] {in.readConfig()};
             case "send":
                 return new Object[] {in.readInt(), readMessages(in.readUTF())};
             case "openReader":
                 return new Object[] {new TopicPartition(in.readUTF(), in.readInt()), in.readLong()};
             case "openMember":
-                return new Object[] {readConfig(), readStrings()};
+                return new Object[] {in.readConfig(), in.readStrings()};
             case "flush":
             case "closeProducer":
             case "assignment":
@@ -131,9 +126,6 @@ public final class Agent {
 
     private Reply call(String command, Object[] args) throws Exception {
         switch (command) {
-            case "version":
-                String version = clientVersion();
-                return () -> out.writeUTF(version);
             case "topics":
                 return topics();
             case "createTopic":
@@ -151,7 +143,7 @@ public final class Agent {
                 return flush((int) args[0]);
             case "closeProducer":
                 pending.remove((int) args[0]);
-                producers.remove((int) args[0]).close(Duration.ofSeconds(5));
+                producers.remove((int) args[0]).close();
                 return Reply.NOTHING;
             case "openReader":
                 return openReader((TopicPartition) args[0], (long) args[1]);
@@ -180,15 +172,15 @@ public final class Agent {
 
     private static String clientVersion() throws IOException {
         Properties properties = new Properties();
-        try (InputStream file = Admin.class.getResourceAsStream("/kafka/kafka-version.properties")) {
+        try (InputStream file = AdminClient.class.getResourceAsStream("/kafka/kafka-version.properties")) {
             properties.load(file);
         }
         return properties.getProperty("version");
     }
 
-    private Admin admin() {
+    private AdminClient admin() {
         if (admin == null) {
-            admin = Admin.create(properties(Map.of()));
+            admin = AdminClient.create(properties(Map.of()));
         }
         return admin;
     }
@@ -328,32 +320,16 @@ public final class Agent {
         return properties;
     }
 
-    private Map<String, String> readConfig() throws IOException {
-        Map<String, String> config = new HashMap<>();
-        for (int left = in.readInt(); left > 0; left--) {
-            config.put(in.readUTF(), in.readUTF());
-        }
-        return config;
-    }
-
-    private String[] readStrings() throws IOException {
-        String[] strings = new String[in.readInt()];
-        for (int index = 0; index < strings.length; index++) {
-            strings[index] = in.readUTF();
-        }
-        return strings;
-    }
-
     private List<ProducerRecord<byte[], byte[]>> readMessages(String topic) throws IOException {
         List<ProducerRecord<byte[], byte[]>> records = new ArrayList<>();
         for (int left = in.readInt(); left > 0; left--) {
             int partition = in.readInt();
             long timestamp = in.readLong();
-            byte[] key = readBytes();
-            byte[] value = readBytes();
+            byte[] key = in.readBlob();
+            byte[] value = in.readBlob();
             List<Header> headers = new ArrayList<>();
             for (int count = in.readInt(); count > 0; count--) {
-                headers.add(new RecordHeader(in.readUTF(), readBytes()));
+                headers.add(new RecordHeader(in.readUTF(), in.readBlob()));
             }
             records.add(new ProducerRecord<>(topic, partition, timestamp < 0 ? null : timestamp, key, value, headers));
         }
@@ -364,25 +340,13 @@ public final class Agent {
         out.writeInt(record.partition());
         out.writeLong(record.offset());
         out.writeLong(record.timestamp());
-        writeBytes(record.key());
-        writeBytes(record.value());
+        out.writeBlob(record.key());
+        out.writeBlob(record.value());
         Header[] headers = record.headers().toArray();
         out.writeInt(headers.length);
         for (Header header : headers) {
-            writeBytes(header.key().getBytes(StandardCharsets.UTF_8));
-            writeBytes(header.value());
-        }
-    }
-
-    private byte[] readBytes() throws IOException {
-        int length = in.readInt();
-        return length < 0 ? null : in.readNBytes(length);
-    }
-
-    private void writeBytes(byte[] bytes) throws IOException {
-        out.writeInt(bytes == null ? -1 : bytes.length);
-        if (bytes != null) {
-            out.write(bytes);
+            out.writeBlob(header.key().getBytes(StandardCharsets.UTF_8));
+            out.writeBlob(header.value());
         }
     }
 

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Mapping, Sequence
 
+from interop.support import maven
 from interop.support.client import (
     GroupMember,
     GroupSettings,
@@ -26,12 +27,31 @@ ASSIGNORS = {
     "cooperative": "org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
 }
 
+_OLD_CODECS = ("none", "gzip", "snappy", "lz4")
+ANCIENT = Traits(
+    codecs=_OLD_CODECS,
+    idempotent=False,
+    own_timestamps=False,
+    headers=False,
+    finds_by_time=False,
+    manages_topics=False,
+    partition_count=1,
+)
+"""What java/OldAgent.java does with message sets v0 (0.9), v1 (0.10) and old requests (1.1)."""
+
+TRAITS = {
+    "clients-0.9": ANCIENT,
+    "clients-0.10": ANCIENT,
+    "clients-1.1": ANCIENT,
+    "clients-2.0": Traits(codecs=_OLD_CODECS, static_members=False),
+}
+
 
 class _Agent:
     """Commands of java/Agent.java."""
 
-    def __init__(self, set_name: str, bootstrap: str) -> None:
-        self._jvm = Jvm("Agent", set_name, bootstrap)
+    def __init__(self, program: str, set_name: str, bootstrap: str) -> None:
+        self._jvm = Jvm(program, set_name, bootstrap)
 
     def call(self, command: str, arguments: bytes = b"", timeout_s: float = CALL_TIMEOUT_S) -> Answer:
         """Raises RuntimeError with Java's own words when the call failed there."""
@@ -49,13 +69,16 @@ class JavaClient:
     """kafka-clients of one version set."""
 
     name = "kafka-clients"
-    traits = Traits()
-    strategies = tuple(ASSIGNORS)
+    strategies: tuple[str, ...] = tuple(ASSIGNORS)
     faulty_strategies: Mapping[str, str] = {}
 
     def __init__(self, bootstrap: str, set_name: str) -> None:
-        self._agent = _Agent(set_name, bootstrap)
-        self.version = self._agent.call("version").text()
+        self.traits = TRAITS.get(set_name, Traits())
+        if set_name == "clients-2.0":
+            self.strategies = ("range", "roundrobin", "sticky")
+        old = self.traits == ANCIENT
+        self._agent = _Agent("OldAgent" if old else "Agent", set_name, bootstrap)
+        self.version = maven.VERSION_SETS[set_name][0].rpartition(":")[2]
 
     def create_topic(self, topic: str, partitions: int) -> None:
         self._agent.call("createTopic", text(topic) + struct.pack(">i", partitions))

@@ -13,6 +13,12 @@ VERSION_SETS = [
     pytest.param("clients-3.9", id="3.9"),
     pytest.param("clients-4", id="4", marks=pytest.mark.whole),
     pytest.param("clients-2.8", id="2.8", marks=pytest.mark.whole),
+    pytest.param("clients-2.0", id="2.0", marks=pytest.mark.whole),
+]
+OLD_VERSION_SETS = [
+    pytest.param("clients-0.9", id="0.9"),
+    pytest.param("clients-0.10", id="0.10", marks=pytest.mark.whole),
+    pytest.param("clients-1.1", id="1.1", marks=pytest.mark.whole),
 ]
 
 
@@ -37,3 +43,13 @@ class TestKafkaClients(Journeys):
 
 class TestKafkaClientsGroups(GroupJourneys):
     """Consumer groups."""
+
+
+class TestAncientKafkaClients(Journeys):
+    """Clients that send and take message sets or old requests, on auto-created topics."""
+
+    @pytest.fixture(scope="class", params=OLD_VERSION_SETS)
+    def java_client(self, _running_server: Server, request: pytest.FixtureRequest) -> Iterator[JavaClient]:
+        client = JavaClient(_running_server.bootstrap, request.param)
+        yield client
+        client.close()

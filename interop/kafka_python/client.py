@@ -6,9 +6,6 @@ from typing import Any
 import kafka  # type: ignore[import-untyped]
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic  # type: ignore[import-untyped]
-from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
-    CooperativeStickyAssignor,
-)
 from kafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.sticky.sticky_assignor import (  # type: ignore[import-untyped]
@@ -33,16 +30,22 @@ ASSIGNORS = {
     "range": RangePartitionAssignor,
     "roundrobin": RoundRobinPartitionAssignor,
     "sticky": StickyPartitionAssignor,
-    "cooperative": CooperativeStickyAssignor,
 }
+MODERN = int(kafka.__version__.split(".")[0]) >= 3
+if MODERN:
+    from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
+        CooperativeStickyAssignor,
+    )
+
+    ASSIGNORS["cooperative"] = CooperativeStickyAssignor
 
 
 class KafkaPython:
-    """The pure Python client in its newest line."""
+    """The pure Python client, in its newest line or in 2.0 (no idempotence, no static members)."""
 
     name = "kafka-python"
     version = kafka.__version__
-    traits = Traits(null_header_values=False)
+    traits = Traits(null_header_values=False, idempotent=MODERN, static_members=MODERN)
     strategies = tuple(ASSIGNORS)
     faulty_strategies: Mapping[str, str] = {
         "cooperative": "kafka-python's assignor leaves a partition of a leaver unassigned"
@@ -61,7 +64,8 @@ class KafkaPython:
 
     def topics(self) -> Mapping[str, int]:
         described = self._admin.describe_topics()
-        return {topic["name"]: len(topic["partitions"]) for topic in described}
+        name = "name" if MODERN else "topic"
+        return {topic[name]: len(topic["partitions"]) for topic in described}
 
     def producer(self, settings: ProducerSettings) -> Producer:
         return _Producer(self._bootstrap, settings)
@@ -82,8 +86,11 @@ class KafkaPython:
         return _Member(self._bootstrap, settings)
 
     def committed(self, group: str, topic: str, partition: int) -> int | None:
-        offsets = self._admin.list_group_offsets({group: [TopicPartition(topic, partition)]})
-        found = offsets[group].get(TopicPartition(topic, partition))
+        where = TopicPartition(topic, partition)
+        if MODERN:
+            found = self._admin.list_group_offsets({group: [where]})[group].get(where)
+        else:
+            found = self._admin.list_consumer_group_offsets(group, partitions=[where]).get(where)
         return None if found is None or found.offset < 0 else int(found.offset)
 
     def close(self) -> None:
@@ -97,8 +104,8 @@ class _Producer(Producer):
             bootstrap_servers=bootstrap,
             acks=settings.acks if settings.acks == "all" else int(settings.acks),
             compression_type=None if settings.codec == "none" else settings.codec,
-            enable_idempotence=settings.idempotent,
             linger_ms=5,
+            **({"enable_idempotence": settings.idempotent} if MODERN else {}),
         )
         self._futures: list[Any] = []
 
@@ -150,13 +157,13 @@ class _Member(GroupMember):
         self._consumer = KafkaConsumer(
             bootstrap_servers=bootstrap,
             group_id=settings.group,
-            group_instance_id=settings.instance_id,
             partition_assignment_strategy=[ASSIGNORS[settings.strategy]],
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             session_timeout_ms=6000,
             heartbeat_interval_ms=500,
             metadata_max_age_ms=1000,
+            **({"group_instance_id": settings.instance_id} if MODERN else {}),
         )
         pattern = settings.topics[0] if settings.topics[0].startswith("^") else None
         self._consumer.subscribe(topics=None if pattern else settings.topics, pattern=pattern)

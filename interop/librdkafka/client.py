@@ -26,14 +26,15 @@ POLL_S = 0.2
 BATCH = 2000
 ASSIGNORS = {"range": "range", "roundrobin": "roundrobin", "cooperative": "cooperative-sticky"}
 RECONNECT = {"reconnect.backoff.max.ms": 500}
+RESTART_FAULT = "librdkafka 2.3 can fail with 'Unable to reconstruct MessageSet' after a lost connection"
 
 
 class Librdkafka:
     """librdkafka as confluent-kafka ships it."""
 
     name = "confluent-kafka"
-    version = f"{confluent_kafka.version()} (librdkafka {confluent_kafka.libversion()[0]})".replace("('", "")
-    traits = Traits()
+    version = f"{confluent_kafka.__version__} (librdkafka {confluent_kafka.libversion()[0]})"
+    traits = Traits(restart_fault=RESTART_FAULT if confluent_kafka.libversion()[1] < 0x02040000 else "")
     strategies = tuple(ASSIGNORS)
     faulty_strategies: Mapping[str, str] = {}
 

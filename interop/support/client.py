@@ -57,7 +57,12 @@ class Traits:
     """False: keys and values are lines of text."""
     empty_is_null: bool = False
     """True: an empty key or value cannot be told from null."""
+    headers: bool = True
     null_header_values: bool = True
+    finds_by_time: bool = True
+    static_members: bool = True
+    restart_fault: str = ""
+    """What the client itself does wrong when its server is killed, seen against Apache Kafka too."""
     manages_topics: bool = True
     """False: topics appear by auto creation with one partition."""
     partition_count: int = 3

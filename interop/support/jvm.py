@@ -18,12 +18,23 @@ def compiled(program: str, set_name: str) -> str:
     """The class path of `program` compiled against a version set; compiles when source or set changed."""
     source = SOURCES / f"{program}.java"
     class_path = maven.class_path(set_name)
-    digest = hashlib.sha256(source.read_bytes() + class_path.encode()).hexdigest()[:12]
+    sources = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.java")))
+    digest = hashlib.sha256(sources + class_path.encode()).hexdigest()[:12]
     folder = maven.CACHE / "java" / f"{program}-{set_name}-{digest}"
     if not (folder / f"{program}.class").exists():
         folder.mkdir(parents=True, exist_ok=True)
         compiler = require_tool("javac", "default-jdk-headless")
-        command = [compiler, "-nowarn", "-cp", class_path, "-d", str(folder), str(source)]
+        command = [
+            compiler,
+            "-nowarn",
+            "-cp",
+            class_path,
+            "-sourcepath",
+            str(SOURCES),
+            "-d",
+            str(folder),
+            str(source),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, f"{source.name} against {set_name}: {done.stderr}"
     return f"{folder}:{class_path}"

@@ -26,6 +26,7 @@ class Matrix:
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
+        self._skipped: set[str] = set()
 
     @property
     def rows(self) -> list[Row]:
@@ -34,6 +35,9 @@ class Matrix:
     def add(self, report: pytest.TestReport) -> None:
         """A test is one row; a failing set-up or tear-down fails it, a skip leaves no row."""
         if report.skipped and not hasattr(report, "wasxfail"):
+            self._rows.pop(report.nodeid, None)
+            self._skipped.add(report.nodeid)
+        if report.nodeid in self._skipped:
             return
         properties = dict(report.user_properties)
         row = self._rows.setdefault(report.nodeid, Row(_ecosystem(report.nodeid), "?", "?", "passed", 0.0))

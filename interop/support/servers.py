@@ -19,6 +19,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 JAVA_FOLDER = CHECKOUT / "interop" / "java"
 
 
+SERVER_PYTHON = "INTEROP_SERVER_PYTHON"
+"""Environment variable: the interpreter that has pybroker, when the clients run in another one."""
+
+
 class Server(Protocol):
     """A single broker on 127.0.0.1 that can be killed and comes back on the same port with its data."""
 
@@ -62,7 +66,8 @@ class PybrokerServer:
             "log.dirs": str(self.folder / "data"),
             **(overrides or {}),
         }
-        command = [sys.executable, "-m", "pybroker", "serve"]
+        python = os.environ.get(SERVER_PYTHON, sys.executable)
+        command = [python, "-m", "pybroker", "serve"]
         for key, value in settings.items():
             command += ["--override", f"{key}={value}"]
         # Run from the data folder: the package is found by its installation or PYTHONPATH, not by luck.

@@ -65,6 +65,8 @@ def _blob(rng: random.Random, number: int, name: str, traits: Traits) -> bytes:
 
 
 def _headers(rng: random.Random, number: int, traits: Traits) -> Headers:
+    if not traits.headers:
+        return ()
     if not traits.binary:
         return (("source", b"interop"), ("empty", b""))
     headers: list[tuple[str, bytes | None]] = [("number", str(number).encode())]
