@@ -253,6 +253,11 @@ class Broker:
                 progress.partitions_total,
             )
 
+        await trio.to_thread.run_sync(
+            lambda: self._logs.recover_in_workers(
+                report, workers=self.config.num_recovery_threads_per_data_dir
+            )
+        )
         for _ in self._logs.load_steps(report):
             await trio.lowlevel.checkpoint()
 
@@ -296,6 +301,7 @@ class Broker:
             configs=configs,
             logs=self._logs,
             replicas=replicas,
+            storage=self._storage,
             controller=controller,
             controller_api=ControllerApi(controller),
             topics=topics,

@@ -27,10 +27,12 @@ from pybroker.protocol.messages import ProduceRequest, ProduceResponse
 from pybroker.records.errors import InvalidRecords, NothingToAppend
 from pybroker.records.policy import ValidationPolicy
 from pybroker.records.validation import ValidatedBatch, is_long, validate_produce
+from pybroker.replication.disk import flush
 from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas
 from pybroker.replication.storage_errors import api_error
 from pybroker.replication.waiters import waiting_on
+from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import StorageError
 from pybroker.storage.log import AppendInfo
 
@@ -78,6 +80,7 @@ class _Outcome:
 @frozen
 class ProduceHandler:
     replicas: Replicas
+    storage: StorageContext
     now_ms: Callable[[], int]
 
     async def __call__(self, ctx: RequestContext, request: ProduceRequest) -> ProduceResponse | None:
@@ -117,6 +120,8 @@ class ProduceHandler:
             partition = self._partition(ctx, request.acks, tp)
             batch = await self._validate(ctx, partition, data.records)
             info = _append_as_leader(partition, batch, request.acks)
+            if partition.log.flush_is_due:
+                await flush(partition.log, self.storage)
         except NothingToAppend:
             reply.log_start_offset = UNKNOWN_OFFSET
         except InvalidRecords as error:

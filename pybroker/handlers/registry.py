@@ -46,6 +46,7 @@ from pybroker.handlers.update_metadata import UpdateMetadataHandler
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.publisher import Publisher
 from pybroker.replication.replicas import Replicas
+from pybroker.storage.context import StorageContext
 from pybroker.storage.log_manager import LogManager
 
 
@@ -61,6 +62,7 @@ class Services:
     configs: ConfigChanges
     logs: LogManager
     replicas: Replicas
+    storage: StorageContext
     controller: Controller
     controller_api: ControllerApi
     topics: TopicsAdmin
@@ -86,7 +88,7 @@ def build_registry(services: Services) -> tuple[Route, ...]:
     reassignments = ListPartitionReassignmentsHandler(services.controller_api)
     fetch = FetchHandler(replicas, services.fetch_sessions, config.fetch_max_bytes, now_ms)
     routes = (
-        Route(0, 0, 13, ProduceHandler(replicas, now_ms), "Write"),
+        Route(0, 0, 13, ProduceHandler(replicas, services.storage, now_ms), "Write"),
         Route(1, 0, 18, fetch, "Read"),
         Route(2, 0, 11, ListOffsetsHandler(replicas), "Describe"),
         Route(3, 0, 13, MetadataHandler(services.auto_creation), "Describe"),

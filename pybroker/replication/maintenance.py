@@ -13,10 +13,10 @@ from attrs import frozen
 from pybroker.config.broker import BrokerConfig
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.replication.disk import flush
 from pybroker.replication.replicas import Replicas
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import StorageError
-from pybroker.storage.log import Log
 from pybroker.storage.log_manager import LogManager
 
 logger = logging.getLogger(__name__)
@@ -67,18 +67,7 @@ class Maintenance:
     async def flush(self) -> None:
         """Make durable what was sealed, and logs whose ``flush.ms`` is over."""
         for log in self.logs.logs_to_flush(self.clock.now_ms()):
-            await self._flush(log)
-
-    async def _flush(self, log: Log) -> None:
-        job = log.prepare_flush()
-        if job is None:
-            return
-        try:
-            await trio.to_thread.run_sync(job.run)
-        except OSError as error:
-            self.storage.on_failure(log.log_dir, error)
-        else:
-            log.flush_done(job)
+            await flush(log, self.storage)
 
     async def apply_retention(self) -> None:
         """Delete old segments by time, size and log start offset; never beyond the high watermark."""

@@ -221,7 +221,7 @@ class Partition:
         read = self.log.read(offset, max_bytes, max_offset=end, min_one_batch=min_one_batch)
         aborted = None
         if isolation is Isolation.READ_COMMITTED:
-            aborted = self.log.aborted_transactions(offset, end) if read.slice is not None else []
+            aborted = self.log.aborted_transactions(offset, read.end_offset) if read.slice is not None else []
         return FetchedData(
             read, self.high_watermark, self.last_stable_offset, self.log.log_start_offset, aborted
         )
