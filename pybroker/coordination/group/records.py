@@ -5,6 +5,7 @@ An int16 leads key and value: in the key it is the kind of record, in the value 
 
 import struct
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import NamedTuple, TypeAlias
 
 from pybroker.coordination.group.group import ClassicGroup
@@ -12,7 +13,7 @@ from pybroker.coordination.group.member import Member
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.group.states import EMPTY, STABLE
 from pybroker.model.ids import TopicPartition
-from pybroker.protocol.codec import decode, encode
+from pybroker.protocol.codec import decode, decoder, encode, encoder
 from pybroker.protocol.errors import MalformedMessage
 from pybroker.protocol.messages import (
     GroupMetadataKey,
@@ -31,6 +32,13 @@ _PREFIX = struct.Struct(">h")
 _PREFIX_BYTES = 2
 _OFFSET_KEY_PREFIX = _PREFIX.pack(1)
 _GROUP_KEY_PREFIX = _PREFIX.pack(GROUP_KEY)
+
+
+# One million commits are read in one go: even finding the generated function each time would be seen.
+_encode_key = cache(partial(encoder, OffsetCommitKey, 1))
+_encode_value = cache(partial(encoder, OffsetCommitValue))
+_decode_key = cache(partial(decoder, OffsetCommitKey))
+_decode_value = cache(partial(decoder, OffsetCommitValue))
 
 
 class OffsetKey(NamedTuple):
@@ -54,7 +62,7 @@ class UnreadableRecord(ValueError):
 
 
 def offset_key(group_id: str, tp: TopicPartition) -> bytes:
-    return _OFFSET_KEY_PREFIX + encode(OffsetCommitKey(group=group_id, topic=tp.topic, partition=tp[1]), 1)
+    return _OFFSET_KEY_PREFIX + _encode_key()(OffsetCommitKey(group=group_id, topic=tp[0], partition=tp[1]))
 
 
 def offset_value(commit: CommittedOffset) -> bytes:
@@ -68,7 +76,7 @@ def offset_value(commit: CommittedOffset) -> bytes:
         commit_timestamp=commit.commit_timestamp_ms,
         expire_timestamp=_NO_TIMESTAMP if expiry is None else expiry,
     )
-    return _PREFIX.pack(version) + encode(value, version)
+    return _PREFIX.pack(version) + _encode_value(version)(value)
 
 
 def group_key(group_id: str) -> bytes:
@@ -111,7 +119,7 @@ def read_key(key: bytes | None) -> RecordKey | None:
         kind = _kind(key)
         assert key is not None
         if kind in OFFSET_KEYS:
-            offset, _ = decode(OffsetCommitKey, kind, key, _PREFIX_BYTES)
+            offset, _ = _decode_key(kind)(key, _PREFIX_BYTES)
             return OffsetKey(offset.group, TopicPartition(offset.topic, offset.partition))
         if kind == GROUP_KEY:
             return GroupKey(decode(GroupMetadataKey, kind, key, _PREFIX_BYTES)[0].group)
@@ -130,7 +138,7 @@ def read_offset_value(value: bytes) -> CommittedOffset:
     if not 0 <= version <= 4:
         raise UnreadableRecord(f"offset commit of version {version}")
     try:
-        read, _ = decode(OffsetCommitValue, version, value, _PREFIX_BYTES)
+        read, _ = _decode_value(version)(value, _PREFIX_BYTES)
     except MalformedMessage as error:
         raise UnreadableRecord(str(error)) from error
     expiry = read.expire_timestamp

@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset, StoredOffset
@@ -23,12 +24,13 @@ _Offsets = dict[TopicPartition, StoredOffset]
 
 
 class GroupReplay:
-    """Takes the records of one partition in order; :meth:`finish` makes groups of them."""
+    """Takes the records of one partition in order; :meth:`finish`, called once, makes groups of them."""
 
     def __init__(self) -> None:
         self._groups: dict[str, ClassicGroup] = {}
         self._offsets: defaultdict[str, _Offsets] = defaultdict(dict)
         self._transactional: dict[ProducerId, defaultdict[str, _Offsets]] = {}
+        self._open: dict[str, dict[ProducerId, _Offsets]] = {}
 
     def control(self, header: BatchHeader, batch: Buffer) -> None:
         """The end of a transaction: its offsets count now, or never."""
@@ -79,19 +81,19 @@ class GroupReplay:
         else:
             target[tp] = StoredOffset(commit, first_offset)
 
-    def finish(self, now_ms: int) -> dict[str, ClassicGroup]:
-        """All groups: those with a record, and those that only have offsets."""
-        for group_id, offsets in self._offsets.items():
-            if offsets:
-                self._group(group_id, now_ms).offsets.stored = offsets
+    def finish(self, now_ms: int) -> Iterator[ClassicGroup]:
+        """All groups, one by one: those with a record, and those that only have offsets."""
         for producer_id, by_group in self._transactional.items():
             for group_id, offsets in by_group.items():
                 if offsets:
-                    self._group(group_id, now_ms).offsets.transactional[producer_id] = offsets
-        return self._groups
-
-    def _group(self, group_id: str, now_ms: int) -> ClassicGroup:
-        group = self._groups.get(group_id)
-        if group is None:
-            group = self._groups[group_id] = ClassicGroup(group_id, now_ms)
-        return group
+                    self._open.setdefault(group_id, {})[producer_id] = offsets
+        for group_id in dict.fromkeys((*self._groups, *self._offsets, *self._open)):
+            group = self._groups.get(group_id)
+            stored, open_ones = self._offsets.get(group_id), self._open.get(group_id)
+            if group is None:
+                if not stored and not open_ones:
+                    continue
+                group = ClassicGroup(group_id, now_ms)
+            group.offsets.stored = stored or {}
+            group.offsets.transactional = open_ones or {}
+            yield group

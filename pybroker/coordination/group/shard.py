@@ -4,6 +4,7 @@ The shell asks it only while this broker leads the partition and its log has bee
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from pybroker.coordination.effects import Effects, TimerKey, Token
 from pybroker.coordination.group import commits
@@ -179,10 +180,10 @@ class GroupShard:
     def loaded(self, replay: GroupReplay, now_ms: int) -> Iterator[Effects]:
         """The log has been read: from now on members must be heard of again. In slices; until the last one
         nothing is asked of this shard."""
-        self.groups = replay.finish(now_ms)
-        for groups in _slices(self.groups.values()):
+        for groups in _slices(replay.finish(now_ms)):
             effects = Effects(now_ms)
             for group in groups:
+                self.groups[group.group_id] = group
                 if len(group.members) > self._rules.max_size:
                     prepare(group, self._rules, effects, "the loaded group is over group.max.size")
                 for member in group.members.values():
@@ -213,6 +214,6 @@ class GroupShard:
 
 
 def _slices(groups: Iterable[ClassicGroup]) -> Iterator[Sequence[ClassicGroup]]:
-    everything = tuple(groups)
-    for start in range(0, len(everything), SLICE):
-        yield everything[start : start + SLICE]
+    remaining = iter(groups)
+    while some := tuple(islice(remaining, SLICE)):
+        yield some

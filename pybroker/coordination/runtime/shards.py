@@ -2,6 +2,7 @@
 partition, served while it leads, unloaded when it ceases to.
 """
 
+import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,10 @@ logger = logging.getLogger(__name__)
 REPLAY_READ_BYTES = 64 * 1024
 REPLAY_SLICE_RECORDS = 128
 """About 2 ms of replay on the trio thread, before others get their turn."""
+
+FREEZE_EVERY_RECORDS = 20_000
+"""What a large log leaves in memory is no garbage, and stays: without this the collector would walk through it
+again and again, for 100 ms and more at a time."""
 
 ACKS_ALL = -1
 
@@ -233,7 +238,7 @@ class Shards(Generic[S]):
     async def _replay(self, slot: Slot[S], replay: Replay) -> None:
         log = slot.log
         offset = log.log_start_offset
-        count = 0
+        done = frozen_at = 0
         while not slot.is_over() and offset < log.log_end_offset:
             data = log.read(offset, REPLAY_READ_BYTES)
             if not data:
@@ -241,17 +246,22 @@ class Shards(Generic[S]):
             for position, header in iter_batch_headers(data):
                 batch = memoryview(data)[position : position + header.size_in_bytes]
                 offset = header.next_offset
-                for _ in self._replay_batch(replay, header, batch):
-                    count += 1
-                    if count % REPLAY_SLICE_RECORDS == 0:
+                for done in self._replay_batch(replay, header, batch, done):
+                    if done % REPLAY_SLICE_RECORDS == 0:
                         await trio.lowlevel.checkpoint()
                         if slot.is_over():
                             return
+            if done - frozen_at >= FREEZE_EVERY_RECORDS:
+                frozen_at = done
+                gc.freeze()
 
-    def _replay_batch(self, replay: Replay, header: BatchHeader, batch: memoryview) -> Iterator[None]:
+    def _replay_batch(
+        self, replay: Replay, header: BatchHeader, batch: memoryview, done: int
+    ) -> Iterator[int]:
+        """Yields how many records have been read, at the end of each slice and of the batch."""
         if header.is_control:
             replay.control(header, batch)
-            yield
+            yield done + 1
             return
         now_ms = self._now_ms()
         first_offset: Offset | None = None
@@ -260,9 +270,12 @@ class Shards(Generic[S]):
                 if first_offset is None:
                     first_offset = record.offset
                 replay.apply(header, record, first_offset, now_ms)
-                yield
+                done += 1
+                if done % REPLAY_SLICE_RECORDS == 0:
+                    yield done
         except InvalidRecords as error:
             logger.error("%s: batch at offset %d is damaged: %s", self._name, header.base_offset, error)
+        yield done
 
     # -- asking --------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """Members that join, leave, crash and come back as chance has it, in frozen broker time.
 
-Each member behaves as a client does: it acts on the answers it gets, and joins again when it is told to. After
-every step: generations only grow, and who waits is known to the group. At every stable point, once all live
-members have settled, every partition is owned exactly once, and the log tells the same story as the memory.
+Each member behaves as a client does: it acts on the answers it gets, and joins again when it is told to.
+After every step: generations only grow, and who waits is known to the group. At every stable point, once all
+live members have settled, every partition is owned exactly once, and the log tells the same story as the
+memory.
 """
 
 from collections.abc import Sequence
@@ -192,7 +193,7 @@ class Story:
         """Let everybody act until all live clients own their share."""
         self.talk.error = ErrorCode.NONE
         for _ in range(400):
-            while any([client.act() for client in self.clients]):
+            while any(client.act() for client in self.clients):
                 self.check()
             if self.is_settled():
                 return

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.group.records import group_key, offset_key, offset_value
 from pybroker.coordination.group.replay import GroupReplay
@@ -41,8 +42,12 @@ def end(reading: GroupReplay, producer: int, kind: ControlRecordType) -> None:
     reading.control(read_batch_header(batch), batch)
 
 
+def finished(reading: GroupReplay) -> dict[str, ClassicGroup]:
+    return {group.group_id: group for group in reading.finish(START_MS)}
+
+
 def stored(reading: GroupReplay) -> int | None:
-    group = reading.finish(START_MS).get(GROUP)
+    group = finished(reading).get(GROUP)
     found = None if group is None else group.offsets.stored.get(ORDERS)
     return None if found is None else found.commit.offset
 
@@ -58,13 +63,13 @@ def test_a_tombstone_removes() -> None:
     reading = GroupReplay()
     apply(reading, 0, 1, None)
     assert stored(reading) is None
-    assert reading.finish(START_MS) == {}
+    assert finished(reading) == {}
 
 
 def test_offsets_without_a_group_make_an_empty_one() -> None:
     reading = GroupReplay()
     apply(reading, 0, 1)
-    group = reading.finish(START_MS)[GROUP]
+    group = finished(reading)[GROUP]
     assert (group.state.value, group.protocol_type, group.generation) == ("Empty", None, 0)
 
 
@@ -78,7 +83,7 @@ def test_offsets_of_transactions_wait_for_their_end(kind: ControlRecordType | No
     if kind is not None:
         end(reading, 9, kind)
     assert stored(reading) == expected
-    open_ones = reading.finish(START_MS)[GROUP].offsets.transactional
+    open_ones = finished(reading)[GROUP].offsets.transactional
     assert list(open_ones) == ([9] if kind is None else [])
 
 

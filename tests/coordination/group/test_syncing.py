@@ -1,5 +1,7 @@
 """Handing out assignments, heartbeats, and what happens to members that are not heard of."""
 
+from typing import Any
+
 import pytest
 
 from pybroker.coordination.group.calls import LeavingMember, SyncReply
@@ -114,7 +116,7 @@ class TestRefusals:
         ],
     )
     def test_of_a_stable_group(
-        self, member: str, generation: int, fields: dict[str, str], code: ErrorCode
+        self, member: str, generation: int, fields: dict[str, Any], code: ErrorCode
     ) -> None:
         talk = Dialogue()
         talk.stable()
