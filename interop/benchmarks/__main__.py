@@ -21,7 +21,12 @@ class Benchmark:
     quick: tuple[str, ...] = ()
 
 
-BENCHMARKS = (Benchmark("codec", "decoding and encoding of messages, beside construct and kio"),)
+BENCHMARKS = (
+    Benchmark("codec", "decoding and encoding of messages, beside construct and kio"),
+    Benchmark("startup", "start to the first answer, idle memory", quick=("--quick",)),
+    Benchmark("latency", "single messages: requests per second, latency", quick=("--quick",)),
+    Benchmark("throughput", "MB/s in and out, CPU, memory, stretches of the loop", quick=("--quick",)),
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -44,10 +49,14 @@ def main(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     names = [benchmark.name for benchmark in BENCHMARKS]
-    parser = argparse.ArgumentParser(prog="python -m interop.benchmarks", description="pybroker's benchmarks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m interop.benchmarks", description="pybroker's benchmarks."
+    )
     parser.add_argument("names", nargs="*", metavar="name", help=f"of: {', '.join(names)}; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--json", type=Path, metavar="FOLDER", help="also write each benchmark's figures there")
+    parser.add_argument(
+        "--json", type=Path, metavar="FOLDER", help="also write each benchmark's figures there"
+    )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in names]
     if unknown:
