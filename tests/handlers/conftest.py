@@ -1,15 +1,26 @@
-"""A running broker with two topics, and a client, for the handlers that need the whole of it."""
+"""What handlers' tests share: a coordinator behind its handlers, and a whole broker."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from pybroker.app import Broker
 from pybroker.protocol.messages import CreateTopicsRequest
+from tests.handlers.group_bench import GroupBench
 from tests.support.broker import WireClient, connected, running_broker
 
 DELETED_TOPIC, COMPACTED_TOPIC = "orders", "compacted"
+
+
+@pytest.fixture
+async def group_bench(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[GroupBench]:
+    """A started coordinator behind its handlers."""
+    bench = GroupBench(tmp_path)
+    await bench.start(nursery)
+    yield bench
+    await bench.stop()
 
 
 @pytest.fixture
