@@ -45,7 +45,7 @@ from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import Store, StoreError
 from pybroker.metadata.znodes import DEFAULT_ENTITY, BrokerIdZNode, ConfigType
 from pybroker.model.endpoint import Endpoint
-from pybroker.model.errors import StartupError
+from pybroker.model.errors import ApiError, StartupError
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
 from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.codec import decoder, parts_encoder
@@ -323,6 +323,7 @@ class Broker:
         self._routes = {route.key: route for route in routes}
         self._replicas = services.replicas
         self._nursery = nursery
+        self._controller_api = services.controller_api
         self.publisher.on_config_change(self._on_config_change)
         dispatcher = Dispatcher(
             routes, lambda: self.publisher.current, self.metrics, expected_error=expected_code
@@ -404,11 +405,23 @@ class Broker:
     def _on_config_change(self, config_type: ConfigType, entity: str, _values: Mapping[str, str]) -> None:
         if config_type is ConfigType.TOPIC:
             self._update_settings(entity, [p for p in self._replicas if p.tp.topic == entity])
+            if entity in self.image.topics and self._topic_config(entity).unclean_leader_election_enable:
+                self._nursery.start_soon(self._elect_where_missing, entity)
         elif config_type is ConfigType.BROKER and entity in (DEFAULT_ENTITY, str(self.broker_id)):
             before = topic_defaults(self.config)
+            was_unclean = self.config.unclean_leader_election_enable
             self._obey_broker_configs()
             if topic_defaults(self.config) != before:
                 self._nursery.start_soon(self._update_all_settings)
+            if self.config.unclean_leader_election_enable and not was_unclean:
+                self._nursery.start_soon(self._elect_where_missing, None)
+
+    async def _elect_where_missing(self, topic: str | None) -> None:
+        """Unclean elections were allowed: the controller, if this broker is it, holds those that waited."""
+        try:
+            await self._controller_api.elect_where_missing(topic)
+        except ApiError as error:
+            logger.debug("no election here: %s", error)
 
     def _obey_broker_configs(self) -> None:
         """Lays what was set at run time, for all brokers and for this one, over what it was started with."""

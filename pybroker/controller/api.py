@@ -38,6 +38,10 @@ class ControllerApi:
             lambda term: preferred.elect_leaders(term, partitions, unclean=unclean)
         )
 
+    async def elect_where_missing(self, topic: str | None = None) -> None:
+        """A leader from outside the ISR has become acceptable, for one topic or for all: looks for such."""
+        await self._controller.submit(lambda term: term.partitions.elect_where_missing(topic))
+
     async def alter_reassignments(
         self, wishes: Mapping[TopicPartition, Sequence[BrokerId] | None]
     ) -> dict[TopicPartition, ApiError | None]:

@@ -14,6 +14,7 @@ import trio.testing
 
 from pybroker.app import Broker
 from pybroker.config.layers import ConfigSource
+from pybroker.controller.api import ControllerApi
 from pybroker.model.ids import TopicPartition
 from pybroker.protocol.messages import (
     AlterConfigsRequest,
@@ -347,6 +348,21 @@ async def test_a_brokers_own_value_wins_over_the_default(broker: Broker, client:
     await change(client, BROKER, "0", (DELETE, "message.max.bytes", None))
     assert broker.config.message_max_bytes == 1000
     assert await values(client, TOPIC, "orders", "max.message.bytes") == {"max.message.bytes": "1000"}
+
+
+async def test_allowing_unclean_elections_sets_the_waiting_ones_off(
+    client: WireClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    async def elect(_self: ControllerApi, topic: str | None = None) -> None:
+        asked.append(topic)
+
+    monkeypatch.setattr(ControllerApi, "elect_where_missing", elect)
+    await change(client, TOPIC, "orders", (SET, "unclean.leader.election.enable", "true"))
+    await change(client, BROKER, "", (SET, "unclean.leader.election.enable", "true"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert set(asked) == {"orders", None}
 
 
 async def test_connections_are_limited_from_now_on(broker: Broker, client: WireClient) -> None:
