@@ -143,6 +143,8 @@ def _problem(name: str, text: str, *, for_this_broker: bool) -> str | None:
     if not for_this_broker and _is_per_broker(name):
         return "it can only be set for one broker"
     found = find_broker_key(name)
+    if found is not None and found.sensitive:
+        return "passwords are stored encrypted, and there is no secret to decode them with"
     try:
         if found is not None:
             found.parse(text)

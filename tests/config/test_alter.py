@@ -159,6 +159,7 @@ def test_stored_values_that_cannot_be_used_are_left_out() -> None:
         "max.connections": "many",
         "broker.id": "4",
         "ssl.keystore.type": "PEM",
+        "listener.name.a.ssl.keystore.password": "encoded",
         "listener.name.a.ssl.keystore.type": "PEM",
         "of.another.tool": "x",
     }
