@@ -69,3 +69,16 @@ async def test_at_the_limit_one_connection_inside_a_frame_may_go_on_and_the_next
     in_flight.adjust(-1)
     await wait_all_tasks_blocked()
     assert reading == ["inside one", "inside another", "between frames"]
+
+
+async def test_limits_that_change_hold_for_the_next_and_wake_those_who_wait(nursery: trio.Nursery) -> None:
+    limits = ConnectionLimits(ServerSettings(max_connections=1, max_connections_per_ip=1))
+    limits.opened("10.0.0.1")
+    assert not limits.allows("10.0.0.1")
+    nursery.start_soon(limits.wait_for_room)
+    await wait_all_tasks_blocked()
+    limits.obey(ServerSettings(max_connections=2, max_connections_per_ip=2))
+    assert limits.allows("10.0.0.1")
+    with trio.fail_after(1):
+        while nursery.child_tasks:
+            await wait_all_tasks_blocked()
