@@ -2,7 +2,7 @@
 
 - By name or, since version 6, by topic id. Answers when the topic is gone from the cluster's metadata, or
   REQUEST_TIMED_OUT after the client's time-out; its files go later.
-- ``delete.topic.enable=false`` refuses everything.
+- ``delete.topic.enable=false`` refuses everything; a name together with an id refuses the whole request.
 
 Versions: 3 has the code TOPIC_DELETION_DISABLED; 5 error messages; 6 topic ids (KIP-516).
 """
@@ -58,7 +58,7 @@ def _wanted(ctx: RequestContext, request: DeleteTopicsRequest) -> list[DeleteTop
         return [DeleteTopicsRequest.DeleteTopicState(name=name) for name in request.topic_names]
     for topic in request.topics:
         if topic.name is not None and topic.topic_id != ZERO_TOPIC_ID:
-            raise ApiError(ErrorCode.INVALID_REQUEST, "Topic name and topic ID can not both be specified.")
+            raise ApiError(ErrorCode.INVALID_REQUEST)
     return request.topics
 
 
@@ -66,6 +66,9 @@ def _look_up(
     image: ClusterImage, topic: DeleteTopicsRequest.DeleteTopicState
 ) -> DeleteTopicsResponse.DeletableTopicResult:
     if topic.topic_id == ZERO_TOPIC_ID:
+        if topic.name is None:
+            # Nobody is authorised to delete a topic without a name, not even where there is no authorizer.
+            return _result(None, topic.topic_id, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
         known = topic.name in image.topics
         code = ErrorCode.NONE if known else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         return _result(topic.name, topic.topic_id, code)

@@ -41,7 +41,8 @@ class MetadataHandler:
         topics = await self._topics(ctx, request, view)
         if request.include_topic_authorized_operations:
             for topic in topics:
-                topic.topic_authorized_operations = every_operation_on(ResourceType.TOPIC)
+                if topic.error_code != ErrorCode.UNKNOWN_TOPIC_ID:
+                    topic.topic_authorized_operations = every_operation_on(ResourceType.TOPIC)
         return MetadataResponse(
             brokers=[
                 MetadataResponse.MetadataResponseBroker(

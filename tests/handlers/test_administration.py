@@ -10,6 +10,7 @@ from pybroker.protocol.messages import (
     CreateAclsRequest,
     CreatePartitionsRequest,
     DeleteAclsRequest,
+    DeleteTopicsRequest,
     DescribeAclsRequest,
     DescribeLogDirsRequest,
     DescribeProducersRequest,
@@ -23,6 +24,7 @@ from tests.support.broker import ConnectionEnded, WireClient
 
 UNKNOWN_TOPIC, TIMED_OUT, INVALID_TOPIC, INVALID_PARTITIONS, INVALID_ASSIGNMENT = 3, 7, 17, 37, 39
 INVALID_REQUEST, SECURITY_DISABLED, NOT_NEEDED, NO_REASSIGNMENT = 42, 54, 84, 85
+AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID = 29, 100
 
 
 # -- CreatePartitions
@@ -232,3 +234,21 @@ async def test_the_oldest_list_offsets_names_where_segments_begin(client: WireCl
     assert await ask(-1, 1) == [4]
     assert await ask(-2, 10) == [0]
     assert await ask(0, 10) == []
+
+
+# -- DeleteTopics
+
+
+async def test_a_topic_to_delete_needs_a_name_or_an_id_but_not_both(client: WireClient) -> None:
+    topic = DeleteTopicsRequest.DeleteTopicState
+
+    async def delete(*topics: Any) -> list[tuple[int, str | None]]:
+        answer = await client.ask(DeleteTopicsRequest(topics=list(topics), timeout_ms=5000), 6)
+        return [(one.error_code, one.error_message) for one in answer.responses]
+
+    unknown_id = bytes(range(16))
+    assert await delete(topic(name=None)) == [(AUTHORIZATION_FAILED, None)]
+    assert await delete(topic(name=None, topic_id=unknown_id)) == [(UNKNOWN_TOPIC_ID, None)]
+    both = topic(name="orders", topic_id=unknown_id)
+    assert await delete(topic(name="compacted"), both) == [(INVALID_REQUEST, None)] * 2
+    assert await delete(topic(name="compacted"), topic(name="missing")) == [(0, None), (UNKNOWN_TOPIC, None)]
