@@ -278,5 +278,5 @@ def _check_target(current: ReplicaAssignment, target: Sequence[BrokerId], live: 
         raise ApiError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, problem)
 
 
-def _listed(brokers: Iterable[BrokerId], kind: str = "List") -> str:
+def _listed(brokers: Iterable[BrokerId], kind: str = "ArrayBuffer") -> str:
     return f"{kind}({', '.join(map(str, brokers))})"

@@ -289,6 +289,8 @@ class TopicsAdmin:
             raise ApiError(
                 ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist."
             ) from None
+        if await self._store.exists(DeleteTopicsTopicZNode.path(name)) is not None:
+            raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion.")
         return TopicZNode.decode(name, data), stat.version
 
     def _grown(self, topic: NewPartitions, existing: TopicZNode) -> TopicZNode:

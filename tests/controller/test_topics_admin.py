@@ -222,6 +222,16 @@ async def test_growth_that_is_refused(cluster, admin, growth, error, message):
     assert (result.error, result.message) == (error, message)
 
 
+async def test_a_topic_that_waits_for_its_deletion_does_not_grow(cluster, admin):
+    await create(cluster, "t", [(1, 3)])
+    await cluster.broker(3).kill()
+    await admin.delete_topics(["t"], 0)
+    await cluster.settle()
+    result = (await admin.create_partitions([NewPartitions("t", 2)], 5_000))["t"]
+    assert result.error is ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert result.message == "The topic is queued for deletion."
+
+
 async def test_growth_with_given_replicas(cluster, admin):
     await create(cluster, "t", [(1, 2)])
     result = (await admin.create_partitions([NewPartitions("t", 2, [(3, 1)])], 5_000))["t"]
