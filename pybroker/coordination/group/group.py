@@ -18,6 +18,7 @@ from pybroker.coordination.group.calls import (
 )
 from pybroker.coordination.group.member import Member
 from pybroker.coordination.group.offsets import GroupOffsets
+from pybroker.coordination.group.scala_order import scala_order
 from pybroker.coordination.group.states import DEAD, EMPTY, PREVIOUS_STATES, STABLE, GroupState
 from pybroker.coordination.group.subscriptions import CONSUMER_PROTOCOL_TYPE, subscribed_topics
 from pybroker.model.errors import ErrorCode
@@ -113,7 +114,7 @@ class ClassicGroup:
         """The protocol that all support and most prefer. There must be members."""
         candidates = {name for name, count in self._supported.items() if count == len(self.members)}
         votes = Counter(member.vote(candidates) for member in self.members.values())
-        return votes.most_common(1)[0][0]
+        return max(scala_order(votes), key=votes.__getitem__)
 
     def joined_members(self) -> tuple[JoinedMember, ...]:
         """What the leader is told."""

@@ -83,6 +83,11 @@ class GroupCoordinator:
             nursery.start_soon(self._expire_now_and_then)
             task_status.started()
 
+    def stop(self) -> None:
+        """Send waiting members to another coordinator, and refuse everybody else: call it first when the
+        broker stops, so that no request has to be waited for."""
+        self._shards.stop()
+
     # -- leadership ----------------------------------------------------------------------------------
 
     def on_leadership(self, change: LeadershipChange) -> None:

@@ -26,7 +26,7 @@ from pybroker.coordination.effects import (
 from pybroker.coordination.runtime.log_port import CoordinatorLog
 from pybroker.instruments.clock import Timer, TimerQueue
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import Offset
+from pybroker.model.ids import NO_LEADER_EPOCH, LeaderEpoch, Offset
 from pybroker.records.batch import iter_records
 from pybroker.records.builder import RecordBatchBuilder
 from pybroker.records.errors import InvalidRecords
@@ -35,13 +35,13 @@ from pybroker.storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-REPLAY_READ_BYTES = 64 * 1024
+REPLAY_READ_BYTES = 16 * 1024
 REPLAY_SLICE_RECORDS = 128
-"""About 2 ms of replay on the trio thread, before others get their turn."""
+"""Others get their turn after so many bytes (one batch at least) and so many records of a batch: 1 to 2 ms."""
 
-FREEZE_EVERY_RECORDS = 20_000
-"""What a large log leaves in memory is no garbage, and stays: without this the collector would walk through it
-again and again, for 100 ms and more at a time."""
+FREEZE_EVERY_RECORDS = 4000
+"""What a large log leaves in memory is no garbage, and stays: without this the collector would walk through
+it again and again, for 100 ms and more at a time."""
 
 ACKS_ALL = -1
 
@@ -154,6 +154,7 @@ class Shards(Generic[S]):
         self._settings = settings
         self._slots: dict[int, Slot[S]] = {}
         self._nursery: trio.Nursery | None = None
+        self._is_stopping = False
 
     def __iter__(self) -> Iterator[Slot[S]]:
         """The partitions that are served; those that still load are not among them."""
@@ -161,7 +162,7 @@ class Shards(Generic[S]):
 
     @property
     def is_running(self) -> bool:
-        return self._nursery is not None
+        return self._nursery is not None and not self._is_stopping
 
     @property
     def is_any_loading(self) -> bool:
@@ -184,10 +185,18 @@ class Shards(Generic[S]):
         if self._nursery is not None:
             self._nursery.start_soon(work, *args)
 
+    def stop(self) -> None:
+        """Answer whoever waits, soon, and serve nothing any more: before the connections are closed."""
+        self._is_stopping = True
+        for index in tuple(self._slots):
+            self.resign(index, NO_LEADER_EPOCH)
+
     # -- leadership ----------------------------------------------------------------------------------
 
     def lead(self, index: int, log: CoordinatorLog) -> None:
         """Leadership began, or goes on in a new epoch: then what is in memory stays valid."""
+        if self._is_stopping:
+            return
         slot = self._slots.get(index)
         if slot is not None:
             if log.leader_epoch > slot.log.leader_epoch:
@@ -196,7 +205,7 @@ class Shards(Generic[S]):
         slot = self._slots[index] = Slot(index, self._make_shard(), log)
         self.spawn(self._load, slot)
 
-    def resign(self, index: int, leader_epoch: int) -> None:
+    def resign(self, index: int, leader_epoch: LeaderEpoch) -> None:
         """Leadership is over. News of an epoch before the present one does not count; -1 always does."""
         slot = self._slots.get(index)
         if slot is None or (0 <= leader_epoch < slot.log.leader_epoch):
@@ -238,7 +247,7 @@ class Shards(Generic[S]):
     async def _replay(self, slot: Slot[S], replay: Replay) -> None:
         log = slot.log
         offset = log.log_start_offset
-        done = frozen_at = 0
+        done = frozen = 0
         while not slot.is_over() and offset < log.log_end_offset:
             data = log.read(offset, REPLAY_READ_BYTES)
             if not data:
@@ -246,36 +255,32 @@ class Shards(Generic[S]):
             for position, header in iter_batch_headers(data):
                 batch = memoryview(data)[position : position + header.size_in_bytes]
                 offset = header.next_offset
-                for done in self._replay_batch(replay, header, batch, done):
-                    if done % REPLAY_SLICE_RECORDS == 0:
-                        await trio.lowlevel.checkpoint()
-                        if slot.is_over():
-                            return
-            if done - frozen_at >= FREEZE_EVERY_RECORDS:
-                frozen_at = done
+                done += header.record_count
+                for _ in self._replay_batch(replay, header, batch):
+                    await trio.lowlevel.checkpoint()
+                    if slot.is_over():
+                        return
+            await trio.lowlevel.checkpoint()
+            if done - frozen >= FREEZE_EVERY_RECORDS:
+                frozen = done
                 gc.freeze()
 
-    def _replay_batch(
-        self, replay: Replay, header: BatchHeader, batch: memoryview, done: int
-    ) -> Iterator[int]:
-        """Yields how many records have been read, at the end of each slice and of the batch."""
+    def _replay_batch(self, replay: Replay, header: BatchHeader, batch: memoryview) -> Iterator[None]:
+        """Yields whenever others should get their turn."""
         if header.is_control:
             replay.control(header, batch)
-            yield done + 1
             return
         now_ms = self._now_ms()
         first_offset: Offset | None = None
         try:
-            for record in iter_records(batch, header):
+            for count, record in enumerate(iter_records(batch, header), 1):
                 if first_offset is None:
                     first_offset = record.offset
                 replay.apply(header, record, first_offset, now_ms)
-                done += 1
-                if done % REPLAY_SLICE_RECORDS == 0:
-                    yield done
+                if count % REPLAY_SLICE_RECORDS == 0:
+                    yield
         except InvalidRecords as error:
             logger.error("%s: batch at offset %d is damaged: %s", self._name, header.base_offset, error)
-        yield done
 
     # -- asking --------------------------------------------------------------------------------------
 
@@ -286,7 +291,7 @@ class Shards(Generic[S]):
             ApiError: COORDINATOR_NOT_AVAILABLE while this broker starts or stops,
                 COORDINATOR_LOAD_IN_PROGRESS, or NOT_COORDINATOR.
         """
-        if self._nursery is None:
+        if not self.is_running:
             raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         slot = self._slots.get(index)
         if slot is None:

@@ -323,3 +323,20 @@ async def test_offsets_of_deleted_topics_go(bench: Bench) -> None:
     await trio.testing.wait_all_tasks_blocked()
     assert bench.committed() == -1
     assert [record.value is None for record in bench.log.records()] == [False, True]
+
+
+async def test_a_stop_sends_waiting_members_away_at_once(bench: Bench, nursery: trio.Nursery) -> None:
+    await bench.stable()
+    replies: list[JoinReply] = []
+
+    async def join() -> None:
+        replies.append(await bench.join())
+
+    nursery.start_soon(join)
+    await trio.testing.wait_all_tasks_blocked()
+    bench.coordinator.stop()
+    await trio.testing.wait_all_tasks_blocked()
+    assert [reply.error for reply in replies] == [ErrorCode.NOT_COORDINATOR]
+    assert refusal(bench.coordinator.describe, "g") is ErrorCode.COORDINATOR_NOT_AVAILABLE
+    await bench.load(MemoryLog(leader_epoch=1))
+    assert refusal(bench.coordinator.list_groups) is ErrorCode.COORDINATOR_NOT_AVAILABLE
