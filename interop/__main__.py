@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def main(arguments: list[str]) -> int:
     command += pytest_options
     # Plugins that this suite does not use would only read its options differently.
     os.environ.setdefault("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    # An interrupt unwinds the fixtures, which end the servers; the default of SIGTERM would leave them.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     codes = [int(pytest.main([*command, *(str(FOLDER / name) for name in folders), "-p", "pytest_timeout"]))]
     if not options.quick and not venvs.is_inside():
         further = [*words, *passed_on, *(["--", *pytest_options] if pytest_options else [])]

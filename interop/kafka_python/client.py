@@ -31,6 +31,8 @@ ASSIGNORS = {
     "roundrobin": RoundRobinPartitionAssignor,
     "sticky": StickyPartitionAssignor,
 }
+PATIENCE = {"retries": 1000, "max_in_flight_requests_per_connection": 1}
+"""2.0 drops records on a lost connection unless it is told to try again, in order."""
 MODERN = int(kafka.__version__.split(".")[0]) >= 3
 if MODERN:
     from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
@@ -105,7 +107,7 @@ class _Producer(Producer):
             acks=settings.acks if settings.acks == "all" else int(settings.acks),
             compression_type=None if settings.codec == "none" else settings.codec,
             linger_ms=5,
-            **({"enable_idempotence": settings.idempotent} if MODERN else {}),
+            **({"enable_idempotence": settings.idempotent} if MODERN else PATIENCE),
         )
         self._futures: list[Any] = []
 

@@ -15,7 +15,6 @@ from interop.support.servers import CHECKOUT, SERVER_PYTHON
 from interop.support.tools import ToolMissing
 
 HARNESS = ("attrs", "kazoo", "pytest>=8.3", "pytest-timeout")
-CODECS = ("lz4", "zstandard", "python-snappy")
 
 
 @frozen
@@ -28,7 +27,6 @@ class OtherVersion:
 
 OTHER_VERSIONS: Mapping[str, OtherVersion] = {
     "confluent-kafka-2.3": OtherVersion("librdkafka", ("confluent-kafka==2.3.0",)),
-    "kafka-python-2.0.2": OtherVersion("kafka_python", ("kafka-python==2.0.2", *CODECS)),
 }
 
 
