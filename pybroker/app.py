@@ -35,9 +35,10 @@ from pybroker.handlers.local_channel import LocalChannel
 from pybroker.handlers.registry import Services, build_registry
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.metrics import ServerMetrics
+from pybroker.instruments.progress import ProgressLine
 from pybroker.instruments.stalls import StallGauge
 from pybroker.instruments.timer_task import run_timers
-from pybroker.metadata import registration
+from pybroker.metadata import journal, registration
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.embedded import EmbeddedStore
 from pybroker.metadata.image import ClusterImage
@@ -64,12 +65,8 @@ from pybroker.storage.log_manager import LoadProgress, LogManager
 
 logger = logging.getLogger(__name__)
 
-METADATA_DIRECTORY = "metadata"
-"""The embedded store's directory, under the first log directory."""
-
 FETCH_SESSION_EVICTION_MS = 120_000
 STOP_GRACE_S = 5.0
-_PROGRESS_INTERVAL_S = 5.0
 
 
 def serve(config: BrokerConfig) -> int:
@@ -211,7 +208,7 @@ class Broker:
         first_dir = self._logs.online_dirs()[0]
         try:
             return EmbeddedStore.open(
-                Path(first_dir) / METADATA_DIRECTORY, now_ms=self.clock.now_ms, timers=self.timers
+                Path(first_dir) / journal.DIRECTORY, now_ms=self.clock.now_ms, timers=self.timers
             )
         except OSError as error:
             raise StartupError(f"the metadata in {first_dir} cannot be opened: {error}") from error
@@ -238,20 +235,11 @@ class Broker:
         return 0 if owner is None else owner
 
     async def _load_logs(self) -> None:
-        reported = time.perf_counter()
+        recovering, loading = (ProgressLine(label, "partitions") for label in ("recovering", "loading"))
 
         def report(progress: LoadProgress) -> None:
-            nonlocal reported
-            if time.perf_counter() - reported < _PROGRESS_INTERVAL_S:
-                return
-            reported = time.perf_counter()
-            logger.info(
-                "%s %s: %d of %d partitions",
-                "recovering" if progress.recovering else "loading",
-                progress.log_dir,
-                progress.partitions_done,
-                progress.partitions_total,
-            )
+            line = recovering if progress.recovering else loading
+            line.update(progress.partitions_done, progress.partitions_total, progress.log_dir)
 
         await trio.to_thread.run_sync(
             lambda: self._logs.recover_in_workers(
@@ -275,6 +263,8 @@ class Broker:
                 broker_id=self.broker_id,
                 inter_broker_listener=config.listeners.inter_broker,
                 delete_topic_enable=config.delete_topic_enable,
+        recovering.finish()
+        loading.finish()
                 unclean_leader_election_enable=lambda: self.config.unclean_leader_election_enable,
                 auto_leader_rebalance_enable=config.auto_leader_rebalance_enable,
                 leader_imbalance_check_interval_seconds=config.leader_imbalance_check_interval_seconds,

@@ -1,4 +1,4 @@
-"""The command line: ``pybroker serve`` and ``pybroker --version``.
+"""The command line: ``pybroker serve``, ``pybroker metadata copy`` and ``pybroker --version``.
 
 Everything beyond click is imported by the command that needs it, because start-up time is part of the
 product.
@@ -86,6 +86,49 @@ def _serve(properties: Path | None, overrides: tuple[str, ...]) -> int:
     except StartupError as error:
         click.echo(f"pybroker: {error}", err=True)
         return EXIT_CANNOT_START
+
+
+@main.group()
+def metadata() -> None:
+    """Work on a cluster's metadata while its brokers are stopped."""
+
+
+@metadata.command()
+@click.option("--from", "source", metavar="PLACE", required=True, help="Where the metadata is.")
+@click.option("--to", "target", metavar="PLACE", required=True, help="Where it shall be.")
+def copy(source: str, target: str) -> None:
+    """Copy topics, ids, configurations and what else brokers know of their cluster to another store.
+
+    A PLACE is embedded:LOG_DIR, the store of a single node in its (first) log directory, or
+    zookeeper:HOST:PORT[,HOST:PORT...][/CHROOT]. Records and committed offsets are not in it: they stay in
+    the log directories. All brokers must be stopped. The target must be empty or hold the same cluster,
+    which is brought up to date.
+
+    \b
+    Example, from a single node to ZooKeeper:
+      pybroker metadata copy --from embedded:/var/lib/pybroker --to zookeeper:localhost:2181/kafka
+    """
+    sys.exit(_copy_metadata(source, target))
+
+
+def _copy_metadata(source: str, target: str) -> int:
+    from contextlib import closing
+
+    from pybroker.instruments.progress import ProgressLine
+    from pybroker.metadata.copying import CopyRefused, copy, open_place
+    from pybroker.metadata.store import StoreError
+
+    shown = ProgressLine("copying", "nodes")
+    try:
+        with closing(open_place(source)) as read_from, closing(open_place(target, create=True)) as write_to:
+            cluster_id, changes = copy(read_from, write_to, shown.update)
+    except (CopyRefused, StoreError, OSError) as error:
+        click.echo(f"pybroker: nothing more is copied: {error}", err=True)
+        return EXIT_CANNOT_START
+    finally:
+        shown.finish()
+    click.echo(f"cluster {cluster_id}: {changes} changes made in {target}")
+    return 0
 
 
 def configure_logging(level: str, log_format: str) -> None:

@@ -20,6 +20,10 @@ from typing import Any
 from pybroker.metadata.store import StoreError, StoreFailed
 from pybroker.metadata.tree import Change, Created, Deleted, Node, Transaction, Tree, Updated, split_path
 
+DIRECTORY = "__cluster_metadata-0"
+"""Name of the store's directory under the first log directory. Apache Kafka refuses to start on a log
+directory with names it does not know, and passes over this one, where KRaft would keep the same things."""
+
 _CRC_DIGITS = 8
 
 

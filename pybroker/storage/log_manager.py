@@ -24,7 +24,7 @@ from pybroker.storage.recovery_workers import Outcome, RecoveryTask, run_tasks
 
 logger = logging.getLogger(__name__)
 
-_IGNORED_DIRECTORIES = frozenset({"remote-log-index-cache", "metadata"})
+_IGNORED_DIRECTORIES = frozenset({"remote-log-index-cache"})
 WORKER_BYTES = 256 << 20
 """Below this, recovering is faster than starting processes for it."""
 
