@@ -6,7 +6,7 @@
 Versions: up to 4 list partitions without their topics, 0 one address per broker; 7 brings topic ids.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
@@ -14,7 +14,7 @@ from pybroker.handlers.context import RequestContext
 from pybroker.metadata.publisher import Publisher
 from pybroker.model.endpoint import SecurityProtocol
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import BrokerEpoch, ControllerEpoch
+from pybroker.model.ids import BrokerEpoch, ControllerEpoch, TopicPartition
 from pybroker.protocol.messages import UpdateMetadataRequest, UpdateMetadataResponse
 
 FIRST_VERSION_WITH_ENDPOINTS = 1
@@ -26,6 +26,7 @@ FIRST_VERSION_BY_TOPIC = 5
 class UpdateMetadataHandler:
     publisher: Publisher
     refuse_order: Callable[[BrokerEpoch, ControllerEpoch], ErrorCode]
+    on_deleted: Callable[[Sequence[TopicPartition]], None]
 
     async def __call__(self, ctx: RequestContext, request: UpdateMetadataRequest) -> UpdateMetadataResponse:
         refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
@@ -35,7 +36,9 @@ class UpdateMetadataHandler:
                 _name_listeners(ctx.api_version, request)
             if ctx.api_version < FIRST_VERSION_BY_TOPIC:
                 _group_by_topic(request)
-            self.publisher.apply_update_metadata(request)
+            deleted = self.publisher.apply_update_metadata(request)
+            if deleted:
+                self.on_deleted(deleted)
         return UpdateMetadataResponse(error_code=refused)
 
 
