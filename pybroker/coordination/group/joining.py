@@ -15,7 +15,6 @@ from pybroker.coordination.group.records import group_key, group_value
 from pybroker.coordination.group.rules import NEW_MEMBER_JOIN_TIMEOUT_MS, GroupRules
 from pybroker.coordination.group.states import (
     COMPLETING_REBALANCE,
-    DEAD,
     PREPARING_REBALANCE,
     REJOIN_STEPS,
     STABLE,
@@ -192,14 +191,14 @@ class StaticMemberStored:
 
     def settle(self, outcome: Outcome, effects: Effects) -> None:
         group = self.group
-        if group.members.get(self.new_id) is not self.member or group.state is DEAD:
+        if group.members.get(self.new_id) is not self.member:
             # Replaced once more, removed or unloaded: whoever did that has answered.
+            return
+        if group.state is not STABLE or group.generation != self.generation:
+            # A rebalance began meanwhile. Its end answers, and stores the new id.
             return
         if outcome.error is not ErrorCode.NONE:
             self._revert(group_error(outcome.error), effects)
-        elif group.state is not STABLE:
-            # A rebalance began meanwhile: the member is already waiting for its end.
-            return
         elif self.can_skip_assignment:
             skip = group.leader_id == self.new_id
             self._answer(group.join_reply(self.new_id, skip_assignment=skip), effects)

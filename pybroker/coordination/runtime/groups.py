@@ -223,7 +223,7 @@ class GroupCoordinator:
             due = trio.Event()
             self._timers.schedule("offset expiry", self._now_ms() + interval_ms, due.set)
             await due.wait()
-            await self.expire()
+            self._shards.spawn(self.expire)
 
     async def expire(self) -> None:
         """Look for offsets that have expired, once, in slices."""

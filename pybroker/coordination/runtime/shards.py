@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 REPLAY_READ_BYTES = 16 * 1024
 REPLAY_SLICE_RECORDS = 128
-"""Others get their turn after so many bytes (one batch at least) and so many records of a batch: 1 to 2 ms."""
+"""After so many bytes (one batch at least), and so many records of one batch, others get their turn."""
 
 FREEZE_EVERY_RECORDS = 4000
 """What a large log leaves in memory is no garbage, and stays: without this the collector would walk through
@@ -174,7 +174,7 @@ class Shards(Generic[S]):
             self._nursery = nursery
             try:
                 for slot in self._slots.values():
-                    nursery.start_soon(self._load, slot)
+                    self.spawn(self._load, slot)
                 task_status.started()
                 await trio.sleep_forever()
             finally:
@@ -183,7 +183,7 @@ class Shards(Generic[S]):
     def spawn(self, work: Callable[..., Any], *args: object) -> None:
         """Run something beside; it ends with :meth:`run`. Nothing happens when that is over."""
         if self._nursery is not None:
-            self._nursery.start_soon(work, *args)
+            self._nursery.start_soon(_survive, work, *args)
 
     def stop(self) -> None:
         """Answer whoever waits, soon, and serve nothing any more: before the connections are closed."""
@@ -226,7 +226,9 @@ class Shards(Generic[S]):
         try:
             await self._replay(slot, replay)
         except StorageError as error:
+            # It stays as it is: to serve without what is stored would send consumers back to the start.
             logger.error("%s-%d cannot be loaded: %s", self._name, slot.index, error)
+            return
         if slot.is_over():
             return
         for effects in slot.shard.loaded(replay, self._now_ms()):
@@ -384,3 +386,10 @@ class Shards(Generic[S]):
         effects = Effects(self._now_ms())
         effects.items.extend(self._settle(item, outcome))
         self.carry_out(slot, effects)
+
+
+async def _survive(work: Callable[..., Any], *args: object) -> None:
+    try:
+        await work(*args)
+    except Exception:  # the boundary of a bug: one group's failure is not the broker's
+        logger.exception("%s failed", getattr(work, "__qualname__", work))

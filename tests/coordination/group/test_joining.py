@@ -252,6 +252,17 @@ class TestStaticMembers:
         assert list(talk.group.members) == [old]
         assert talk.heartbeat(old, 1, "i1") is ErrorCode.NONE
 
+    def test_a_rebalance_that_overtakes_the_log_answers_instead(self) -> None:
+        talk = Dialogue()
+        _, other = talk.stable({"instance_id": "i1"}, {"instance_id": "i2"})
+        talk.holds = True
+        token = talk.join(instance_id="i1")
+        talk.join(other, instance_id="i2", protocols=(("range", b"new"),))
+        assert talk.joined(token).generation == 2
+        talk.error = ErrorCode.REQUEST_TIMED_OUT
+        talk.release()
+        assert set(talk.group.members) == {"i1-id3", other}
+
     def test_one_that_is_away_during_a_rebalance_stays_until_its_session_ends(self) -> None:
         talk = Dialogue()
         away, here = talk.stable(

@@ -5,6 +5,7 @@ import trio
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.records.batch import iter_records
 from pybroker.records.header import Record, iter_batch_headers, patch_offset_and_epoch, read_batch_header
+from pybroker.storage.errors import StorageError
 
 
 class MemoryLog:
@@ -18,10 +19,13 @@ class MemoryLog:
         self.follows = True
         self.is_leader = True
         self.refusal: ErrorCode | None = None
+        self.broken: StorageError | None = None
         self.batches: list[bytes] = []
         self._changed = trio.Event()
 
     def read(self, offset: int, max_bytes: int) -> bytes:
+        if self.broken is not None:
+            raise self.broken
         found = b""
         for batch in self.batches:
             if read_batch_header(batch).next_offset > offset:

@@ -20,14 +20,27 @@ from pybroker.coordination.group.calls import (
 )
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.group.records import GroupKey, OffsetKey, read_key
+from pybroker.coordination.group.shard import GroupShard
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.records.builder import RecordBatchBuilder
+from pybroker.storage.errors import DiskFull
 from tests.coordination.runtime.memory_log import MemoryLog
 
 START_MS = 1_700_000_000_000
 ORDERS = TopicPartition("orders", 0)
+
+
+def _other_batch() -> bytes:
+    builder = RecordBatchBuilder()
+    builder.append(b"\0\3\0\1g", b"\0\0", START_MS)
+    return builder.build()
+
+
+OTHER_BATCH = _other_batch()
+"""A record of a group of the consumer protocol, which is not ours."""
 
 
 class Bench:
@@ -323,6 +336,38 @@ async def test_offsets_of_deleted_topics_go(bench: Bench) -> None:
     await trio.testing.wait_all_tasks_blocked()
     assert bench.committed() == -1
     assert [record.value is None for record in bench.log.records()] == [False, True]
+
+
+async def test_a_log_that_cannot_be_read_is_not_taken_for_an_empty_one(nursery: trio.Nursery) -> None:
+    made = Bench()
+    await nursery.start(made.coordinator.run)
+    made.log.append(OTHER_BATCH, all_replicas=False)
+    made.log.broken = DiskFull("no")
+    await made.load()
+    assert made.coordinator.list_groups()[0] is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+
+
+async def test_a_bug_in_one_group_leaves_the_broker_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> int:
+        raise RuntimeError("a bug")
+
+    await bench.commit(1)
+    monkeypatch.setattr(GroupShard, "forget_partitions", fail)
+    bench.coordinator.on_partitions_deleted([ORDERS])
+    await trio.testing.wait_all_tasks_blocked()
+    assert "a bug" in caplog.text
+    assert bench.committed() == 1
+
+
+async def test_a_damaged_batch_does_not_take_the_others_along(bench: Bench, nursery: trio.Nursery) -> None:
+    bench.log.append(OTHER_BATCH[:-2] + b"\xff\xff", all_replicas=False)
+    await bench.commit(7)
+    again = Bench()
+    await nursery.start(again.coordinator.run)
+    await again.load(bench.log)
+    assert again.committed() == 7
 
 
 async def test_a_stop_sends_waiting_members_away_at_once(bench: Bench, nursery: trio.Nursery) -> None:

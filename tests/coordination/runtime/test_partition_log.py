@@ -38,9 +38,9 @@ class Opener:
         self.directory = directory
         self.opened: list[Partition] = []
 
-    def __call__(self, state: PartitionState = LEADER, **topic: str) -> PartitionLog:
+    def __call__(self, state: PartitionState = LEADER, key: str = "", value: str = "") -> PartitionLog:
         config = BrokerConfig.from_properties({})
-        overrides = {"cleanup.policy": "compact", **topic}
+        overrides = {"cleanup.policy": "compact"} | ({key: value} if key else {})
         settings = partition_settings(OFFSETS, TopicConfig.from_overrides(config, overrides), config)
         where = self.directory / str(OFFSETS)
         where.mkdir()
@@ -86,19 +86,19 @@ def test_only_a_leader_appends(open_partition: Opener) -> None:
 
 def test_a_small_isr_refuses_what_must_be_on_all_replicas(open_partition: Opener) -> None:
     state = evolve(LEADER, replicas=(0, 1), isr=(0,))
-    log = open_partition(state, **{"min.insync.replicas": "2"})
+    log = open_partition(state, "min.insync.replicas", "2")
     assert refused(log.append, batch(), all_replicas=True) is ErrorCode.NOT_ENOUGH_REPLICAS
     assert log.append(batch(), all_replicas=False) == (0, 1)
 
 
 def test_a_batch_may_be_too_large(open_partition: Opener) -> None:
-    log = open_partition(**{"max.message.bytes": "1000"})
+    log = open_partition(LEADER, "max.message.bytes", "1000")
     assert refused(log.append, batch(bytes(1000)), all_replicas=True) is ErrorCode.MESSAGE_TOO_LARGE
     assert log.log_end_offset == 0
 
 
 def test_a_topic_may_stamp_its_records_itself(open_partition: Opener) -> None:
-    log = open_partition(**{"message.timestamp.type": "LogAppendTime"})
+    log = open_partition(LEADER, "message.timestamp.type", "LogAppendTime")
     log.append(batch(), all_replicas=True)
     assert read_batch_header(log.read(0, 1000)).timestamp_type is TimestampType.LOG_APPEND_TIME
 
