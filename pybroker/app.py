@@ -76,8 +76,8 @@ STOP_GRACE_S = 5.0
 def serve(config: BrokerConfig) -> int:
     """Run one broker until SIGTERM or SIGINT. Returns the exit code.
 
-    Nothing is collected until the broker is ready, and what exists then is never looked at again: a start makes
-    a hundred thousand objects that stay, and hardly any garbage.
+    Nothing is collected until the broker is ready, and what exists then is never looked at again: a start
+    makes a hundred thousand objects that stay, and hardly any garbage.
 
     Raises:
         StartupError: it cannot start; the message is one line for the user.
@@ -112,8 +112,9 @@ async def _serve_until_signalled(config: BrokerConfig, gauge: StallGauge) -> Non
 
 def _stalls(gauge: StallGauge) -> str:
     return (
-        f"the longest stretch on the loop was {gauge.worst_s * 1000:.1f} ms ({gauge.worst_cpu_s * 1000:.1f} ms "
-        f"of CPU) in {gauge.worst_task or 'no task'}, the most CPU in one {gauge.most_cpu_s * 1000:.1f} ms, "
+        f"the longest stretch on the loop was {gauge.worst_s * 1000:.1f} ms "
+        f"({gauge.worst_cpu_s * 1000:.1f} ms of CPU) in {gauge.worst_task or 'no task'}, "
+        f"the most CPU in one {gauge.most_cpu_s * 1000:.1f} ms, "
         f"and 99.9 % of {gauge.steps} were within {gauge.percentile_s() * 1000:.1f} ms"
     )
 

@@ -24,6 +24,7 @@ async def test_the_longest_stretch_is_found_with_its_task() -> None:
         trio.lowlevel.remove_instrument(gauge)
     assert gauge.worst_task == "the hog"
     assert 0.025 <= gauge.worst_s < 1
+    assert 0 < gauge.worst_cpu_s <= gauge.most_cpu_s < 1
     assert gauge.long_stretches >= 1
     assert gauge.steps >= 50
     assert gauge.percentile_s(1.0) >= 0.025
