@@ -1,8 +1,8 @@
 """The native programs of the benchmarks, built into interop/.cache: the C load client and mock cluster on the
 librdkafka of confluent-kafka's wheel, and franz-go's kfake.
 
-The wheel carries the library without its headers; those come from Debian's librdkafka-dev, whose older version
-declares all that is used here.
+The wheel carries the library without its headers; those come from Debian's librdkafka-dev, whose older
+version declares all that is used here.
 """
 
 import hashlib

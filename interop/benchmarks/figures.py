@@ -1,4 +1,4 @@
-"""Figures of several systems over several rounds: medians, ratios with their spread, targets, table and JSON."""
+"""Figures of several systems over several rounds: medians, ratios with their spread, targets, table, JSON."""
 
 import json
 import os
@@ -116,7 +116,9 @@ class Figures:
     def as_json(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         return {
             "title": self.title,
-            "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+            "machine": {
+                "cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(),
+            },
             "rounds": self.rounds,
             "figures": {
                 figure: {

@@ -1,8 +1,9 @@
 """How long until a broker answers its first Metadata request, and what it keeps in memory while idle.
 
-Run ``python -m interop.benchmarks.startup [--quick] [--rounds N] [--systems a,b] [--json FILE]``. Every system
-is started again and again on its own data, in turns, after one start that does not count; ZooKeeper runs
-before Kafka's clock starts. ``import trio`` and a bare Python show what part of pybroker's start is not its own.
+Run ``python -m interop.benchmarks.startup [--quick] [--rounds N] [--systems a,b] [--json FILE]``. Every
+system is started again and again on its own data, in turns, after one start that does not count; ZooKeeper
+runs before Kafka's clock starts. ``import trio`` and a bare Python show what part of pybroker's start is not
+its own.
 """
 
 import subprocess

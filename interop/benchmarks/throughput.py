@@ -18,6 +18,9 @@ BYTES = {1024: 150 * 1024 * 1024, 100: 50_000_000}
 
 TARGET_TO_KAFKA, TARGET_TO_MOCK = 0.8, 0.6
 MAX_LOADED_STRETCH_MS = 20.0
+STRETCH = "most CPU of a stretch on the loop, ms"
+"""By CPU: with three busy processes on two processors, the clock also counts the waits for one of them."""
+
 PAIRS = (("pybroker", "kafka"), ("pybroker", "mock"), (HEADER_ONLY, "mock"), ("pybroker", "kfake"))
 
 
@@ -144,14 +147,14 @@ def note_stretches(figures: Figures, systems: list[System]) -> None:
     for system in systems:
         if isinstance(system, PybrokerSystem):
             system.halt()
-            worst_ms = system.worst_stretch_ms()
-            if worst_ms is not None:
-                figures.add("longest stretch on the loop, ms", system.name, worst_ms)
+            by_clock, by_cpu = system.stretches_ms()
+            figures.add("longest stretch on the loop, ms", system.name, by_clock)
+            figures.add(STRETCH, system.name, by_cpu)
 
 
 def targets(figures: Figures) -> list[Target]:
     """Of every figure that has one."""
-    chosen = [Target("longest stretch on the loop, ms", "pybroker", MAX_LOADED_STRETCH_MS, at_least=False)]
+    chosen = [Target(STRETCH, "pybroker", MAX_LOADED_STRETCH_MS, at_least=False)]
     for figure in figures.samples:
         if not figure.endswith("MB/s"):
             continue
