@@ -1,0 +1,1 @@
+"""Clients in other languages, driven as child processes that take and give one JSON object a line."""

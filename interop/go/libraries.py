@@ -1,0 +1,30 @@
+"""What each Go library can do, and its agent."""
+
+from collections.abc import Mapping
+
+from interop.agents.client import AgentClient, Library
+from interop.agents.process import AgentProcess
+from interop.go.build import agent
+from interop.support.client import Traits
+
+LIBRARIES: Mapping[str, Library] = {
+    "franz": Library(
+        name="franz-go", traits=Traits(), strategies=("range", "roundrobin", "sticky", "cooperative")
+    ),
+    "sarama": Library(
+        name="sarama", traits=Traits(), strategies=("range", "roundrobin", "sticky", "cooperative")
+    ),
+    "segmentio": Library(
+        name="kafka-go",
+        # Its reader gives nil for both, and its producer has no producer id.
+        traits=Traits(idempotent=False, empty_is_null=True, null_header_values=False, static_members=False),
+        strategies=("range", "roundrobin"),
+    ),
+}
+"""Folder in cmd/ -> library."""
+
+
+def start(name: str, bootstrap: str) -> AgentClient:
+    """The library's agent, running and connected to `bootstrap`."""
+    library = LIBRARIES[name]
+    return AgentClient(library, AgentProcess(library.name, [str(agent(name)), bootstrap]))
