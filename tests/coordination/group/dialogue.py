@@ -30,6 +30,7 @@ from pybroker.coordination.group.calls import (
 )
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.group.replay import GroupReplay
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.shard import GroupShard
 from pybroker.model.errors import ErrorCode
@@ -211,6 +212,15 @@ class Dialogue:
         for item in held:
             self._append(item)
 
+    def move(self) -> None:
+        """The coordinator is another broker from now on: it knows only what is in the log."""
+        for effects in self.shard.unloaded(self.now_ms):
+            self.carry_out(effects)
+        assert not self.timers, "nothing is left of the old one"
+        self.shard = GroupShard(self.rules, lambda: f"id{next(self.ids)}")
+        for effects in self.shard.loaded(read_log(self.shard, self.log, self.now_ms), self.now_ms):
+            self.carry_out(effects)
+
     def replayed(self) -> GroupShard:
         """A new shard that has read the log."""
         return replay(self.log, self.rules, self.now_ms)
@@ -218,12 +228,16 @@ class Dialogue:
 
 def replay(records: Sequence[CoordinatorRecord], rules: GroupRules, now_ms: int) -> GroupShard:
     shard = GroupShard(rules, lambda: "unused")
+    for _ in shard.loaded(read_log(shard, records, now_ms), now_ms):
+        continue
+    return shard
+
+
+def read_log(shard: GroupShard, records: Sequence[CoordinatorRecord], now_ms: int) -> GroupReplay:
     reading = shard.start_replay()
     builder = RecordBatchBuilder()
     builder.append(b"", b"", 0)
     header = read_batch_header(builder.build())
     for offset, (key, value) in enumerate(records):
         reading.apply(header, Record(offset, 0, key, value), offset, now_ms)
-    for _ in shard.loaded(reading, now_ms):
-        continue
-    return shard
+    return reading

@@ -91,7 +91,7 @@ class Client:
         elif error is ErrorCode.FENCED_INSTANCE_ID:
             self.is_alive = False
             return
-        elif error is not ErrorCode.REBALANCE_IN_PROGRESS:
+        elif error not in (ErrorCode.REBALANCE_IN_PROGRESS, ErrorCode.NOT_COORDINATOR):
             self.member_id, self.generation = "", -1
         self.join()
 
@@ -154,9 +154,19 @@ class Story:
                 client.join()
             case "log fails":
                 self.talk.error = ErrorCode.NOT_ENOUGH_REPLICAS
+            case "move":
+                self.move()
             case "log works":
                 self.talk.error = ErrorCode.NONE
         self.check()
+
+    def move(self) -> None:
+        """What was never stored is forgotten, so a generation may be counted a second time."""
+        self.talk.move()
+        group = self.talk.shard.groups.get(GROUP)
+        self.generation = 0 if group is None else group.generation
+        for client in self.clients:
+            client.generation = min(client.generation, self.generation)
 
     def restart(self, client: Client) -> None:
         """A process ends without a word, and a new one takes its name."""
@@ -218,7 +228,7 @@ ACTIONS = [
     *["new", "new", "new old", "new static"],
     *["act"] * 8,
     *["wait", "wait", "heartbeat"],
-    *["leave", "crash", "restart", "change", "log fails", "log works"],
+    *["leave", "crash", "restart", "change", "log fails", "log works", "move"],
 ]
 
 
