@@ -184,20 +184,17 @@ class Story:
 
     def check(self) -> None:
         group = self.talk.shard.groups.get(GROUP)
+        members = [] if group is None else list(group.members.values())
+        held = {member.awaiting_join for member in members} | {member.awaiting_sync for member in members}
+        for client in self.clients:
+            if client.waiting is not None and client.waiting not in self.talk.answers:
+                assert client.waiting in held, "nobody waits unseen"
         if group is None:
             return
         assert group.generation >= self.generation, "generations only grow"
         self.generation = group.generation
-        assert group.awaiting_join_count == sum(
-            member.awaiting_join is not None for member in group.members.values()
-        )
-        assert (group.leader_id is None) == (not group.members)
-        assert group.leader_id is None or group.leader_id in group.members
-        held = {member.awaiting_join for member in group.members.values()}
-        held |= {member.awaiting_sync for member in group.members.values()}
-        for client in self.clients:
-            if client.waiting is not None and client.waiting not in self.talk.answers:
-                assert client.waiting in held, "nobody waits unseen"
+        assert group.awaiting_join_count == sum(member.awaiting_join is not None for member in members)
+        assert group.leader_id in (group.members or [None])
 
     def settle(self) -> None:
         """Let everybody act until all live clients own their share."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pybroker.coordination.group.calls import JoinReply
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.group.records import group_key, offset_key, offset_value
@@ -112,6 +113,20 @@ def test_a_group_over_its_size_rebalances_when_it_is_loaded() -> None:
     smaller = Dialogue(max_size=1)
     shard = replay(talk.log, smaller.rules, START_MS)
     assert shard.groups[GROUP].state.value == "PreparingRebalance"
+
+
+def test_who_waits_is_sent_to_the_new_coordinator() -> None:
+    talk = Dialogue()
+    leader, follower = talk.stable({}, {})
+    joining = talk.join(leader)
+    talk.move()
+    assert talk.joined(joining) == JoinReply(leader, ErrorCode.NOT_COORDINATOR)
+    tokens = [talk.join(leader), talk.join(follower)]
+    waiting = talk.sync(follower, talk.joined(tokens[1]).generation)
+    talk.move()
+    assert talk.synced(waiting).error is ErrorCode.NOT_COORDINATOR
+    talk.advance(10_000)
+    assert talk.state == "Empty"
 
 
 def test_what_cannot_be_read_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:

@@ -165,6 +165,15 @@ class TestSessions:
         assert (reply.generation, reply.leader) == (2, follower)
         assert leader not in talk.group.members
 
+    def test_one_that_joins_and_is_never_heard_of_again_is_out_after_its_session(self) -> None:
+        talk = Dialogue()
+        _, follower = joined_pair(talk)
+        for _ in range(2):
+            talk.advance(9_999)
+            talk.heartbeat("c-id1", 1)
+        assert list(talk.group.members) == ["c-id1"]
+        assert follower not in talk.group.pending_syncs
+
     def test_who_waits_for_an_answer_need_not_send_heartbeats(self) -> None:
         talk = Dialogue()
         leader, follower = talk.stable({}, {"session_timeout_ms": 100_000})
@@ -191,6 +200,14 @@ class TestLeaving:
         assert talk.leave(leader, "ghost") == [ErrorCode.NONE, ErrorCode.UNKNOWN_MEMBER_ID]
         assert talk.state == "PreparingRebalance"
         assert talk.joined(talk.join(follower)).leader == follower
+
+    def test_when_the_only_one_missing_leaves_the_others_need_not_wait(self) -> None:
+        talk = Dialogue()
+        leader, follower = talk.stable({}, {})
+        token = talk.join(leader)
+        assert token not in talk.answers
+        talk.leave(follower)
+        assert talk.joined(token).generation == 2
 
     def test_an_id_that_was_given_out_can_be_given_back(self) -> None:
         talk = Dialogue()
