@@ -171,7 +171,7 @@ def check_new_partitions(
 
 def describe(assignment: Mapping[int, Sequence[BrokerId]]) -> str:
     """An assignment as Kafka's messages print it."""
-    return f"Map({', '.join(f'{p} -> ArrayBuffer({_listed(r)})' for p, r in sorted(assignment.items()))})"
+    return f"HashMap({', '.join(f'{p} -> ArrayBuffer({_listed(r)})' for p, r in sorted(assignment.items()))})"
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -19,6 +19,7 @@ from pybroker.config.topic import TopicConfig
 from pybroker.controller.topics_admin import NewTopic, Result, TopicsAdmin
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import ZERO_TOPIC_ID, TopicId
 from pybroker.model.topics import CLUSTER_METADATA
 from pybroker.protocol.messages import CreateTopicsRequest, CreateTopicsResponse
 
@@ -50,11 +51,12 @@ class CreateTopicsHandler:
 
     def _reply(self, name: str, result: Result) -> CreateTopicsResponse.CreatableTopicResult:
         if result.error is not ErrorCode.NONE:
-            return _failed(name, result.error, result.message)
+            return _failed(name, result.error, result.message, result.topic_id)
         broker = self.broker_config()
         return CreateTopicsResponse.CreatableTopicResult(
             name=name,
             topic_id=result.topic_id,
+            error_message=None,
             num_partitions=result.num_partitions,
             replication_factor=result.replication_factor,
             configs=[
@@ -91,10 +93,11 @@ def _refusal(name: str, count: int) -> CreateTopicsResponse.CreatableTopicResult
 
 
 def _failed(
-    name: str, code: ErrorCode, message: str | None = None
+    name: str, code: ErrorCode, message: str | None = None, topic_id: TopicId = ZERO_TOPIC_ID
 ) -> CreateTopicsResponse.CreatableTopicResult:
     return CreateTopicsResponse.CreatableTopicResult(
         name=name,
+        topic_id=topic_id,
         error_code=code,
         error_message=message,
         num_partitions=-1,

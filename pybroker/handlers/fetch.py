@@ -32,7 +32,7 @@ from pybroker.handlers.context import RequestContext
 from pybroker.handlers.fetch_conversion import adapt_to_version, refusal
 from pybroker.handlers.leader_hints import current_leader
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import BrokerId, TopicPartition
+from pybroker.model.ids import NO_LEADER_EPOCH, BrokerId, TopicPartition
 from pybroker.protocol.messages import FetchRequest, FetchResponse
 from pybroker.replication.partition import FetchedData, Isolation
 from pybroker.replication.replicas import Replicas
@@ -42,6 +42,9 @@ from pybroker.storage.handles import FileSlice
 FIRST_VERSION_WITH_REPLY_LIMIT = 3
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 FIRST_VERSION_WITH_LEADER_HINTS = 16
+_NOT_LOOKED_FOR = (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID)
+"""Refusals from the image, whose aborted transactions are an empty list; those of a log have null."""
+
 _LEADER_MOVED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
 
 
@@ -115,8 +118,11 @@ class FetchHandler:
                 )
             except ApiError as error:
                 failed.append(PartitionReply(target, _refusal(ctx, target, error)))
+                room = max(0, room)
                 harvest.is_urgent = True
                 continue
+            if fetched.diverging is not None:
+                harvest.is_urgent = True
             if fetched.read.slice is not None:
                 whole_batch = False
                 harvest.slices.append(fetched.read.slice)
@@ -138,12 +144,20 @@ class FetchHandler:
         if target.topic is None:
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
         tp = TopicPartition(target.topic, target.partition)
-        partition = self.replicas.leader(ctx.image, tp, target.current_leader_epoch)
+        partition = self.replicas.leader(ctx.image, tp, max(NO_LEADER_EPOCH, target.current_leader_epoch))
         if ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS and partition.topic_id != target.topic_id:
             raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)
         if _replica_id(request) >= 0:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{tp} has no replica on that broker")
-        return partition.read(target.fetch_offset, max_bytes, isolation, min_one_batch=whole_batch)
+        if max_bytes < 0:
+            raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"{max_bytes} bytes are asked for")
+        return partition.read(
+            target.fetch_offset,
+            max_bytes,
+            isolation,
+            min_one_batch=whole_batch,
+            last_fetched_epoch=target.last_fetched_epoch,
+        )
 
 
 def _replica_id(request: FetchRequest) -> BrokerId:
@@ -194,6 +208,11 @@ def _found(target: FetchTarget, fetched: FetchedData) -> FetchResponse.Partition
         high_watermark=fetched.high_watermark,
         last_stable_offset=fetched.last_stable_offset,
         log_start_offset=fetched.log_start_offset,
+        diverging_epoch=FetchResponse.EpochEndOffset()
+        if fetched.diverging is None
+        else FetchResponse.EpochEndOffset(
+            epoch=fetched.diverging.epoch, end_offset=fetched.diverging.end_offset
+        ),
         aborted_transactions=None
         if fetched.aborted is None
         else [
@@ -206,6 +225,8 @@ def _found(target: FetchTarget, fetched: FetchedData) -> FetchResponse.Partition
 
 def _refusal(ctx: RequestContext, target: FetchTarget, error: ApiError) -> FetchResponse.PartitionData:
     data = refusal(target, error.code)
+    if error.code not in _NOT_LOOKED_FOR:
+        data.aborted_transactions = None
     if error.code in _LEADER_MOVED and ctx.api_version >= FIRST_VERSION_WITH_LEADER_HINTS and target.topic:
         hint = current_leader(ctx.image, TopicPartition(target.topic, target.partition), ctx.listener)
         data.current_leader = FetchResponse.LeaderIdAndEpoch(

@@ -55,9 +55,7 @@ async def _adapt(version: int, reply: PartitionReply, replicas: Replicas) -> Fet
     if isinstance(stored, FileSlice):
         magic = 0 if version < FIRST_VERSION_WITH_MAGIC_1 else 1
         try:
-            data.records = await trio.to_thread.run_sync(
-                _convert, stored, magic, reply.target.fetch_offset
-            )
+            data.records = await trio.to_thread.run_sync(_convert, stored, magic, reply.target.fetch_offset)
         except InvalidRecords as error:
             return refusal(reply.target, error.code)
     return data
@@ -67,7 +65,9 @@ def _without_records(reply: PartitionReply, code: ErrorCode) -> FetchResponse.Pa
     stored: object = reply.data.records
     if isinstance(stored, FileSlice):
         stored.release()
-    return refusal(reply.target, code)
+    refused = refusal(reply.target, code)
+    refused.records = None
+    return refused
 
 
 def _convert(records: FileSlice, magic: int, first_offset: int) -> bytes:

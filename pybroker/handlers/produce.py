@@ -13,7 +13,7 @@ current leader in refusals (KIP-951); 13 topic ids (KIP-516).
 Left out for now: transactional batches are appended without asking their coordinator.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import trio
 from attrs import define, frozen
@@ -21,10 +21,11 @@ from attrs import define, frozen
 from pybroker.handlers.context import CloseConnection, RequestContext
 from pybroker.handlers.leader_hints import current_leader
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicPartition
+from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicId, TopicPartition
 from pybroker.model.topics import is_internal
 from pybroker.protocol.messages import ProduceRequest, ProduceResponse
-from pybroker.records.errors import InvalidRecords, NothingToAppend
+from pybroker.records.errors import InvalidRecords, NothingToAppend, UnfitForRequest
+from pybroker.records.header import is_transactional
 from pybroker.records.policy import ValidationPolicy
 from pybroker.records.validation import ValidatedBatch, is_long, validate_produce
 from pybroker.replication.disk import flush
@@ -41,6 +42,20 @@ FIRST_VERSION_WITH_TOPIC_IDS = 13
 ACKS_NONE = 0
 ACKS_LEADER = 1
 ACKS_ALL = -1
+_SAY_NOTHING_OF_THE_LOG = frozenset(
+    {
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.INVALID_REQUIRED_ACKS,
+        ErrorCode.INVALID_TOPIC_EXCEPTION,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.RECORD_LIST_TOO_LARGE,
+        ErrorCode.CORRUPT_MESSAGE,
+        ErrorCode.KAFKA_STORAGE_ERROR,
+    }
+)
+"""Refusals whose log start offset stays -1. Source: ``ReplicaManager.appendToLocalLog``."""
+
 ADMIN_CLIENT_ID = "__admin_client"
 
 
@@ -84,11 +99,12 @@ class ProduceHandler:
     now_ms: Callable[[], int]
 
     async def __call__(self, ctx: RequestContext, request: ProduceRequest) -> ProduceResponse | None:
+        _check_transactional_id(request)
         topics = []
         outcomes = []
-        for topic in request.topic_data:
+        for topic, partitions in _asked(request):
             name = _topic_name(ctx, topic)
-            appended = [await self._append(ctx, request, name, data) for data in topic.partition_data]
+            appended = [await self._append(ctx, request, name, data) for data in partitions]
             outcomes.extend(appended)
             topics.append(
                 ProduceResponse.TopicProduceResponse(
@@ -126,10 +142,14 @@ class ProduceHandler:
             reply.log_start_offset = UNKNOWN_OFFSET
         except InvalidRecords as error:
             _refuse_records(reply, error)
+            if not isinstance(error, UnfitForRequest):
+                self._add_log_start(outcome)
         except StorageError as error:
             _refuse(reply, api_error(error))
+            self._add_log_start(outcome)
         except ApiError as error:
             _refuse(reply, error)
+            self._add_log_start(outcome)
         else:
             reply.base_offset = info.first_offset
             reply.log_append_time_ms = info.log_append_time_ms
@@ -147,18 +167,54 @@ class ProduceHandler:
             raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot append to internal topic {tp.topic}")
         return self.replicas.leader(ctx.image, tp)
 
+    def _add_log_start(self, outcome: _Outcome) -> None:
+        """Tell where the log starts, when it is the log that refused."""
+        partition = self.replicas.find(outcome.tp)
+        if partition is not None and outcome.reply.error_code not in _SAY_NOTHING_OF_THE_LOG:
+            outcome.reply.log_start_offset = partition.log.log_start_offset
+
     async def _validate(
         self, ctx: RequestContext, partition: Partition, records: memoryview | None
     ) -> ValidatedBatch:
         policy = partition.settings.validation
         if records is None:
-            raise ApiError(ErrorCode.INVALID_RECORD, "A Produce request must have records for each partition")
+            raise UnfitForRequest(
+                ErrorCode.INVALID_RECORD, "A Produce request must have records for each partition"
+            )
         if is_long(records, policy):
             return await trio.to_thread.run_sync(self._check, records, policy, ctx.api_version)
         return self._check(records, policy, ctx.api_version)
 
     def _check(self, records: memoryview, policy: ValidationPolicy, version: int) -> ValidatedBatch:
         return validate_produce(records, policy, self.now_ms(), produce_version=version)
+
+
+def _asked(
+    request: ProduceRequest,
+) -> Iterable[tuple[ProduceRequest.TopicProduceData, Collection[ProduceRequest.PartitionProduceData]]]:
+    """What to append, by topic. Of a partition that is named twice the last one counts, as in Kafka's maps,
+    and a topic without partitions is not answered."""
+    topics: dict[tuple[str, TopicId], ProduceRequest.TopicProduceData] = {}
+    partitions: dict[tuple[str, TopicId], dict[int, ProduceRequest.PartitionProduceData]] = {}
+    for topic in request.topic_data:
+        key = (topic.name, topic.topic_id)
+        for data in topic.partition_data:
+            topics.setdefault(key, topic)
+            partitions.setdefault(key, {})[data.index] = data
+    return ((topic, partitions[key].values()) for key, topic in topics.items())
+
+
+def _check_transactional_id(request: ProduceRequest) -> None:
+    """Raises:
+    ApiError: TRANSACTIONAL_ID_AUTHORIZATION_FAILED for transactional records of nobody's transaction.
+    """
+    if request.transactional_id is None and any(
+        is_transactional(data.records)
+        for topic in request.topic_data
+        for data in topic.partition_data
+        if data.records is not None
+    ):
+        raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
 
 
 def _append_as_leader(partition: Partition, batch: ValidatedBatch, acks: int) -> AppendInfo:

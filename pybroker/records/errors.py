@@ -18,6 +18,10 @@ class InvalidRecords(Exception):
         self.record_errors = record_errors
 
 
+class UnfitForRequest(InvalidRecords):
+    """Records that a Produce request of that version must not carry, whatever the log would say of them."""
+
+
 class NothingToAppend(InvalidRecords):
     """An empty message set of an old Produce request.
 

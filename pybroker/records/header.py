@@ -226,6 +226,15 @@ def iter_batch_headers(buffer: Buffer, position: int = 0) -> Iterator[tuple[int,
         position += size
 
 
+def is_transactional(batch: Buffer) -> bool:
+    """Whether the first of some batches is of magic 2 and belongs to a transaction; also for broken bytes."""
+    return (
+        len(batch) >= BATCH_HEADER_BYTES
+        and batch[MAGIC_POSITION] == CURRENT_MAGIC
+        and bool(batch[ATTRIBUTES_POSITION + 1] & TRANSACTIONAL_FLAG)
+    )
+
+
 def compute_crc(batch: Buffer) -> int:
     """CRC-32C of one whole magic 2 batch: of everything from its attributes to the end of the buffer."""
     value: int = crc32c(memoryview(batch)[ATTRIBUTES_POSITION:])

@@ -1,6 +1,10 @@
-"""The words with which batches and single records are refused."""
+"""The words with which batches and single records are refused.
+
+What is wrong with single records reaches the client, so the words are Kafka's. Source: ``LogValidator``.
+"""
 
 from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import Offset
 from pybroker.records.batch import to_int64
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.policy import ValidationPolicy
@@ -50,23 +54,27 @@ class RecordErrors:
 
     def no_key(self, index: int) -> None:
         """A record of a compacted topic has no key."""
-        self._add(index, f"a record of a compacted topic must have a key{self._policy.where}")
+        self._add(index, f"Compacted topic cannot accept message without key{self._policy.where}")
 
     def wrong_magic(self, index: int, magic: int) -> None:
         """A message inside a wrapper has another magic than the wrapper."""
         self._add(index, f"the magic of a message is not that of its wrapper, {magic}{self._policy.where}")
 
-    def bad_timestamp(self, index: int, timestamp: int) -> None:
-        """A timestamp is too far from now."""
-        earliest = self._now_ms - self._policy.before_max_ms
-        latest = self._now_ms + self._policy.after_max_ms
+    def bad_timestamp(self, index: int, offset: Offset, timestamp: int) -> None:
+        """A timestamp is too far from now; the bounds are told by Java's arithmetic."""
+        earliest = to_int64(self._now_ms - self._policy.before_max_ms)
+        latest = to_int64(self._now_ms + self._policy.after_max_ms)
         self._bad_time = True
-        self._add(index, f"timestamp {timestamp} is not within [{earliest}, {latest}]")
+        self._add(
+            index,
+            f"Timestamp {timestamp} of message with offset {offset} is out of range. "
+            f"The timestamp should be within [{earliest}, {latest}]",
+        )
 
     def wrong_timestamp_type(self, index: int) -> None:
         """A producer claims that the broker set the timestamp."""
         self._bad_time = True
-        self._add(index, "a producer must not set the timestamp type LogAppendTime")
+        self._add(index, "Invalid timestamp type. Producer should not set timestamp type to LogAppendTime.")
 
     def raise_if_any(self) -> None:
         """Refuse the batch if any record is wrong.
@@ -77,10 +85,15 @@ class RecordErrors:
         if not self._errors:
             return
         if self._bad_time:
-            message = "one or more records have been rejected due to invalid timestamp"
+            message = "One or more records have been rejected due to invalid timestamp"
             raise InvalidRecords(ErrorCode.INVALID_TIMESTAMP, message, tuple(self._errors))
-        shown = "; ".join(f"record {index}: {why}" for index, why in self._errors[:3])
-        message = f"{self._count} records have been rejected, the first ones: {shown}"
+        shown = ", ".join(
+            f"RecordError(batchIndex={index}, message='{why}')" for index, why in self._errors[:3]
+        )
+        message = (
+            f"One or more records have been rejected due to {self._count} record errors in total, "
+            f"and only showing the first three errors at most: [{shown}]"
+        )
         raise InvalidRecords(ErrorCode.INVALID_RECORD, message, tuple(self._errors))
 
     def _add(self, index: int, why: str) -> None:

@@ -5,7 +5,9 @@ Source: Kafka's ``LogValidator`` with a topic of the current format, which since
 
 from collections.abc import Iterable, Iterator
 
+from pybroker.records.batch import crc_is_valid
 from pybroker.records.header import (
+    CURRENT_MAGIC,
     NO_TIMESTAMP,
     Buffer,
     CompressionType,
@@ -13,6 +15,7 @@ from pybroker.records.header import (
     TimestampType,
     next_batch_size,
 )
+from pybroker.records.layout import MAGIC_POSITION
 from pybroker.records.legacy import Message, message_codec, message_crc_is_valid, open_wrapper, read_message
 from pybroker.records.policy import ValidationPolicy
 from pybroker.records.refusals import (
@@ -56,8 +59,11 @@ def _check_messages(records: Buffer, policy: ValidationPolicy) -> tuple[Compress
         count += 1
         if len(message) > policy.max_message_bytes:
             raise too_large(len(message), policy)
-        if not message_crc_is_valid(message):
+        is_batch = message[MAGIC_POSITION] == CURRENT_MAGIC
+        if not (crc_is_valid(message) if is_batch else message_crc_is_valid(message)):
             raise corrupt(policy)
+        if is_batch:
+            continue
         codec = message_codec(message)
         if codec > CompressionType.ZSTD:
             raise unknown_codec(codec, policy)
@@ -70,11 +76,11 @@ def _checked_records(records: Buffer, policy: ValidationPolicy, now_ms: int) -> 
     """All records of a set, those of each message after all of them were checked."""
     first_magic: int | None = None
     for view in _iter_messages(records):
-        message = read_message(view, 0, len(view))
         if first_magic is None:
-            first_magic = message.magic
-        elif message.magic != first_magic:
-            raise invalid(f"magic {message.magic} follows magic {first_magic} in one set", policy)
+            first_magic = view[MAGIC_POSITION]
+        elif view[MAGIC_POSITION] != first_magic:
+            raise invalid(f"magic {view[MAGIC_POSITION]} follows magic {first_magic} in one set", policy)
+        message = read_message(view, 0, len(view))
         if message.compression_id:
             wrapped = open_wrapper(message, ceiling_bytes=policy.max_decompressed_bytes)
             _check_inner(message, wrapped.read(verify=True), policy, now_ms)
@@ -99,7 +105,7 @@ def _check_inner(message: Message, inner: Iterable[Message], policy: ValidationP
             errors.no_key(index)
         elif by_create_time and record.timestamp != NO_TIMESTAMP:
             if is_out_of_range(record.timestamp, policy, now_ms):
-                errors.bad_timestamp(index, record.timestamp)
+                errors.bad_timestamp(index, record.offset, record.timestamp)
         elif not by_producer:
             errors.wrong_timestamp_type(index)
     errors.raise_if_any()

@@ -12,7 +12,7 @@ from attrs import frozen
 from pybroker.model.errors import ErrorCode
 from pybroker.records.batch import open_pieces, scan_batch, to_int64
 from pybroker.records.compression import swells_beyond
-from pybroker.records.errors import InvalidRecords, NothingToAppend
+from pybroker.records.errors import InvalidRecords, NothingToAppend, UnfitForRequest
 from pybroker.records.header import (
     COMPRESSION_MASK,
     CURRENT_MAGIC,
@@ -89,6 +89,7 @@ def validate_produce(
 
     Raises:
         InvalidRecords: with the code that Kafka answers.
+        UnfitForRequest: the version of the request does not allow such records.
         NothingToAppend: an empty message set of an old request.
     """
     size = _check_shape(records, produce_version)
@@ -96,11 +97,14 @@ def validate_produce(
         return finish(convert_message_set(records, policy, now_ms), policy, now_ms)
     batch = memoryview(records)[:size]
     header = _check_batch(batch, policy, origin)
+    if produce_version < MIN_BATCH_VERSION and _has_another(records, size):
+        raise invalid("there is more than one batch", policy)
     source = header.compression_id
     target = source if policy.compression_type is None else policy.compression_type
     if header.is_control and source == CompressionType.NONE:
         target = CompressionType.NONE
-    if target != source or policy.needs_full:
+    # A producer that claims the broker's timestamp is wrong on most topics, and rare: look at all of it.
+    if target != source or policy.needs_full or header.timestamp_type is TimestampType.LOG_APPEND_TIME:
         return _validate_fully(batch, header, policy, now_ms, CompressionType(target))
     if policy.level >= ValidationLevel.STRUCTURE:
         _check_structure(batch, header, policy)
@@ -148,23 +152,34 @@ def finish(
 
 def _check_shape(records: Buffer, produce_version: int) -> int:
     """What the request itself may carry; returns the size of its first batch in bytes."""
-    size = next_batch_size(records, 0)
+    try:
+        size = next_batch_size(records, 0)
+    except InvalidRecords as error:
+        raise UnfitForRequest(error.code, error.message) from error
     if size is None:
         if produce_version >= MIN_BATCH_VERSION:
-            raise invalid("a Produce request must have a record batch for each partition")
+            raise _unfit("a Produce request must have a record batch for each partition")
         raise NothingToAppend
     magic = records[MAGIC_POSITION]
     if produce_version >= MIN_BATCH_VERSION:
         if magic != CURRENT_MAGIC:
-            raise invalid(f"Produce version {produce_version} takes record batches of magic 2 only")
+            raise _unfit(f"Produce version {produce_version} takes record batches of magic 2 only")
         if produce_version < MIN_ZSTD_VERSION and size >= BATCH_HEADER_BYTES:
             codec = records[ATTRIBUTES_POSITION + 1] & COMPRESSION_MASK
             if codec == CompressionType.ZSTD:
                 message = f"Produce version {produce_version} is not allowed to use zstd compression"
-                raise InvalidRecords(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, message)
-    if magic == CURRENT_MAGIC and len(records) > size and next_batch_size(records, size) is not None:
-        raise invalid("a Produce request takes exactly one record batch for each partition")
+                raise UnfitForRequest(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, message)
+        if _has_another(records, size):
+            raise _unfit("a Produce request takes exactly one record batch for each partition")
     return size
+
+
+def _has_another(records: Buffer, size: int) -> bool:
+    return len(records) > size and next_batch_size(records, size) is not None
+
+
+def _unfit(message: str) -> UnfitForRequest:
+    return UnfitForRequest(ErrorCode.INVALID_RECORD, message)
 
 
 def _check_batch(batch: memoryview, policy: ValidationPolicy, origin: Origin) -> BatchHeader:
@@ -287,7 +302,7 @@ def check_records(
             errors.no_key(index)
         elif checks_range and timestamp != NO_TIMESTAMP:
             if not earliest <= timestamp <= latest and is_out_of_range(timestamp, policy, now_ms):
-                errors.bad_timestamp(index, timestamp)
+                errors.bad_timestamp(index, header.base_offset + fields.offset_delta, timestamp)
         elif by_batch:
             errors.wrong_timestamp_type(index)
         index += 1

@@ -24,7 +24,7 @@ from pybroker.model.ids import (
 from pybroker.records.validation import ValidatedBatch
 from pybroker.replication.topic_settings import PartitionSettings
 from pybroker.replication.waiters import WaiterSet
-from pybroker.storage.leader_epochs import EpochEndOffset
+from pybroker.storage.leader_epochs import UNKNOWN_EPOCH_END, EpochEndOffset
 from pybroker.storage.log import AppendInfo, Log
 from pybroker.storage.segments import LogRead
 from pybroker.storage.transaction_index import AbortedTransaction
@@ -77,6 +77,9 @@ class FetchedData:
     log_start_offset: Offset
     aborted: list[AbortedTransaction] | None
     """Transactions that the reader must leave out; None unless it reads committed records only."""
+
+    diverging: EpochEndOffset | None = None
+    """Where the reader's log and this one part ways; it gets no records before it has gone back there."""
 
 
 class Partition:
@@ -204,13 +207,32 @@ class Partition:
         return self.high_watermark
 
     def read(
-        self, offset: Offset, max_bytes: int, isolation: Isolation, *, min_one_batch: bool
+        self,
+        offset: Offset,
+        max_bytes: int,
+        isolation: Isolation,
+        *,
+        min_one_batch: bool,
+        last_fetched_epoch: LeaderEpoch = NO_LEADER_EPOCH,
     ) -> FetchedData:
-        """Read for a consumer, from the batch that holds ``offset``.
+        """Read for a consumer, from the batch that holds ``offset``. A reader that says of which epoch its
+        last record was is told when this log has no such record there (KIP-595).
 
         Raises:
-            ApiError: OFFSET_OUT_OF_RANGE below the log start or beyond the readable end.
+            ApiError: OFFSET_OUT_OF_RANGE below the log start or beyond the readable end, or when nothing is
+                known of the last fetched epoch.
         """
+        diverging = self._divergence(offset, last_fetched_epoch)
+        if diverging is not None:
+            nothing = LogRead(None, offset)
+            return FetchedData(
+                nothing,
+                self.high_watermark,
+                self.last_stable_offset,
+                self.log.log_start_offset,
+                None,
+                diverging,
+            )
         end = self.readable_end(isolation)
         if not self.log.log_start_offset <= offset <= self.high_watermark:
             raise ApiError(
@@ -225,6 +247,16 @@ class Partition:
         return FetchedData(
             read, self.high_watermark, self.last_stable_offset, self.log.log_start_offset, aborted
         )
+
+    def _divergence(self, offset: Offset, last_fetched_epoch: LeaderEpoch) -> EpochEndOffset | None:
+        if last_fetched_epoch < 0:
+            return None
+        end = self.log.end_offset_for_epoch(last_fetched_epoch)
+        if end == UNKNOWN_EPOCH_END or offset < self.log.log_start_offset:
+            raise ApiError(
+                ErrorCode.OFFSET_OUT_OF_RANGE, f"{self.tp} cannot tell where epoch {last_fetched_epoch} ended"
+            )
+        return end if end.epoch < last_fetched_epoch or end.end_offset < offset else None
 
     def end_offset_for_epoch(self, epoch: LeaderEpoch) -> EpochEndOffset:
         """Where the largest epoch at or below ``epoch`` ends (KIP-101)."""

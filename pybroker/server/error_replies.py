@@ -16,6 +16,10 @@ from pybroker.protocol.message_classes import Message
 from pybroker.protocol.spec_model import FieldSpec
 
 PRODUCE = 0
+FETCH = 1
+FIRST_FETCH_WITH_TOPIC_IDS = 13
+"""Before it Fetch tells an error twice: for the whole and for each partition."""
+
 ITSELF = ""
 """Stands for the request's item itself, when its list holds plain names or numbers."""
 
@@ -91,7 +95,7 @@ MIRRORS: Mapping[int, tuple[Mirror, ...]] = {
                 "partitions",
                 "PartitionData",
                 {"partition_index": "partition"},
-                fixed={"high_watermark": -1, "records": b""},
+                fixed={"high_watermark": -1, "records": None},
             ),
         ),
     ),
@@ -265,7 +269,8 @@ def error_response(
     error = _Error(code, message, api.response, version)
     if error.fits(api.response.__spec__.fields, "error_code"):
         error.put(response, api.response.__spec__.fields, "error_code")
-        return response
+        if api.key != FETCH or version >= FIRST_FETCH_WITH_TOPIC_IDS:
+            return response
     mirrors = MIRRORS.get(api.key)
     if mirrors is None:
         return None

@@ -114,7 +114,7 @@ def test_what_cannot_be_assigned(partitions, factor, racks, code, message):
     ("assignment", "message"),
     [
         ({0: (1, 2), 1: (1,)}, "All partitions should have the same number of replicas"),
-        ({0: (1, 1)}, "Duplicate replica assignment found: Map(0 -> ArrayBuffer(1, 1))"),
+        ({0: (1, 1)}, "Duplicate replica assignment found: HashMap(0 -> ArrayBuffer(1, 1))"),
         ({0: (1,), 2: (1,)}, "partitions should be a consecutive 0-based integer sequence"),
         ({1: (1,)}, "partitions should be a consecutive 0-based integer sequence"),
     ],

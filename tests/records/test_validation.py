@@ -214,7 +214,7 @@ def test_record_errors_are_bounded() -> None:
     records = [Record(index, NOW, None, None) for index in range(MAX_RECORD_ERRORS + 5)]
     refusal = _refusal(build_batch(records), ValidationPolicy(compacted=True))
     assert len(refusal.record_errors) == MAX_RECORD_ERRORS
-    assert refusal.message.startswith(f"{MAX_RECORD_ERRORS + 5} records")
+    assert f"due to {MAX_RECORD_ERRORS + 5} record errors in total" in refusal.message
 
 
 @pytest.mark.parametrize("codec", CODECS)
