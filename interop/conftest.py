@@ -6,9 +6,6 @@ import pytest
 
 from interop.support.servers import SERVERS, Server, make_server
 
-NOT_YET_SERVED = ("groups", "administration")
-"""Marks of journeys that pybroker has no handlers for yet: left out, and named as such, unless asked for."""
-
 WHOLE_SCALE = 10_000
 QUICK_SCALE = 300
 SERVER_LOG_LINES = 40
@@ -18,23 +15,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("interop")
     group.addoption("--server", choices=sorted(SERVERS), default="pybroker", help="the server under test")
     group.addoption("--quick", action="store_true", help="smaller counts, fewer combinations")
-    group.addoption("--unserved", action="store_true", help="also what pybroker does not serve yet")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The quick part leaves out what carries the mark `whole`; see also NOT_YET_SERVED."""
-    marks = ["whole"] if config.getoption("--quick") else []
-    if config.getoption("--server") == "pybroker" and not config.getoption("--unserved"):
-        marks += NOT_YET_SERVED
-    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in marks)]
+    """The quick part leaves out what carries the mark `whole`."""
+    if not config.getoption("--quick"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("whole")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What the server is known not to serve is said, not silently left out."""
-    if config.getoption("--server") == "pybroker" and not config.getoption("--unserved"):
-        terminalreporter.write_line(f"not served yet, left out: {', '.join(NOT_YET_SERVED)}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -76,7 +76,6 @@ class MoreJourneys:
         check_received(messages[half:], got, first_offset=half)
 
 
-@pytest.mark.groups
 class MoreGroupJourneys:
     """Offset resets, and many partitions in one group."""
 

@@ -10,8 +10,6 @@ from interop.java.tool_output import PARTITIONS, describe_fields, partition_coun
 from interop.support.tool_runner import KafkaTools, ToolResult
 from interop.support.waiting import wait_until
 
-pytestmark = pytest.mark.administration
-
 
 def test_topic_configs(client: KafkaTools, topic: str) -> None:
     """kafka-configs sets, shows with its synonyms, and removes a topic's config."""

@@ -14,7 +14,6 @@ from interop.support.servers import Server
 from interop.support.tool_runner import KafkaTools, ToolResult
 from interop.support.waiting import wait_until
 
-pytestmark = pytest.mark.groups
 RECORDS = 60
 
 

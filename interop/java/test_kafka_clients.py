@@ -45,12 +45,8 @@ class TestKafkaClientsGroups(GroupJourneys):
     """Consumer groups."""
 
 
-@pytest.mark.groups
 class TestAncientKafkaClients(Journeys):
-    """Clients that send and take message sets or old requests, on auto-created topics.
-
-    Marked as groups: a consumer of 0.9 asks its coordinator for offsets even when its partitions are assigned.
-    """
+    """Clients that send and take message sets or old requests, on auto-created topics."""
 
     @pytest.fixture(scope="class", params=OLD_VERSION_SETS)
     def java_client(self, _running_server: Server, request: pytest.FixtureRequest) -> Iterator[JavaClient]:

@@ -23,7 +23,6 @@ def test_kafka_topics_create_twice(client: KafkaTools, topic: str) -> None:
     client.check("kafka-topics", *create, "--if-not-exists")
 
 
-@pytest.mark.administration
 def test_kafka_topics_describe(client: KafkaTools, topic: str) -> None:
     """--describe shows id, partitions, replication factor, the set config, leader and ISR of each."""
     summary, *partitions = client.check("kafka-topics", "--describe", "--topic", topic).lines

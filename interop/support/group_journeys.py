@@ -31,7 +31,6 @@ def strategies() -> list[object]:
     ]
 
 
-@pytest.mark.groups
 class GroupJourneys:
     """Groups of three, static members, commits, lag and patterns: with one client against one server."""
 
