@@ -54,6 +54,7 @@ from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, To
 from pybroker.model.topics import CONSUMER_OFFSETS
 from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.codec import decoder, parts_encoder
+from pybroker.replication.cleaner import LogCleaner
 from pybroker.replication.maintenance import Maintenance
 from pybroker.replication.partition import Partition, open_partition
 from pybroker.replication.replicas import LeadershipChange, Replicas
@@ -359,8 +360,9 @@ class Broker:
         except BaseException:
             server.close()
             raise
+        cleaner = LogCleaner(lambda: self.config, self._storage, self._logs, services.replicas)
         maintenance = Maintenance(
-            self.config, self.clock, self.timers, self._storage, self._logs, services.replicas
+            self.config, self.clock, self.timers, self._storage, self._logs, services.replicas, cleaner
         )
         self._maintenance = maintenance
         nursery.start_soon(maintenance.run)
@@ -395,6 +397,7 @@ class Broker:
         assert self._server is not None
         self._groups.stop()
         await self._server.stop(STOP_GRACE_S)
+        await self._maintenance.cleaner.stop()
         self._logs.checkpoint_high_watermarks(self._maintenance.high_watermarks())
         await trio.to_thread.run_sync(lambda: self._logs.close(broker_epoch=self.broker_epoch))
 

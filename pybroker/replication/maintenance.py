@@ -13,6 +13,7 @@ from attrs import frozen
 from pybroker.config.broker import BrokerConfig
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.replication.cleaner import LogCleaner
 from pybroker.replication.disk import flush
 from pybroker.replication.replicas import Replicas
 from pybroker.storage.context import StorageContext
@@ -35,6 +36,7 @@ class Maintenance:
     storage: StorageContext
     logs: LogManager
     replicas: Replicas
+    cleaner: LogCleaner
 
     async def run(self) -> None:
         config = self.config
@@ -50,6 +52,9 @@ class Maintenance:
             ("trash", TRASH_INTERVAL_MS, self.empty_trash),
             ("producer expiry", PRODUCER_EXPIRY_INTERVAL_MS, self.expire_producers),
         )
+        if config.log_cleaner_enable:
+            clean = ("clean", config.log_cleaner_backoff_ms, self.cleaner.run_round)
+            jobs += (clean,) * config.log_cleaner_threads
         async with trio.open_nursery() as nursery:
             for kind, interval_ms, job in jobs:
                 nursery.start_soon(self._repeat, kind, interval_ms, job)

@@ -94,7 +94,8 @@ def _complete_swap(files: Files, directory: str, swaps: list[str]) -> None:
             offset = names.offset_of_file(name)
             assert offset is not None
             first = offset if first is None else min(first, offset)
-            end = max(end, _next_offset(files, join(directory, name), offset))
+            # Of an empty one too: it replaces at least the segment of its name.
+            end = max(end, offset + 1, _next_offset(files, join(directory, name), offset))
     if first is not None:
         for entry in list(files.scan(directory)):
             offset = names.offset_of_file(entry.name)

@@ -65,6 +65,9 @@ class Files:
     def modified_ms(self, path: str) -> int:
         return os.stat(path).st_mtime_ns // 1_000_000
 
+    def set_modified_ms(self, path: str, modified_ms: int) -> None:
+        os.utime(path, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
+
     def scan(self, path: str) -> Iterator[os.DirEntry[str]]:
         """The entries of a directory in no order."""
         with os.scandir(path) as entries:

@@ -293,6 +293,8 @@ class Log(LogFiles):
         self._cuts += 1
         self.log_end_offset = offset
         self.recovery_point = min(self.recovery_point, offset)
+        if self.cleaned_offset is not None:
+            self.cleaned_offset = min(self.cleaned_offset, offset)
         self._set_config(self._config)
 
     def _rebuild_producers(self) -> None:

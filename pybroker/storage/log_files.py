@@ -56,6 +56,8 @@ class LogFiles:
         self.recovery_point = loaded.recovery_point
         """Everything before it is durable."""
         self.producers = loaded.producers
+        self.cleaned_offset: Offset | None = None
+        """Everything before it was compacted once; None when nothing was."""
         self.last_flush_ms = context.now_ms()
         self._place = place
         self._context = context
@@ -198,15 +200,18 @@ class LogFiles:
         self._set_config(self._config)
 
     def _new_segment(self, base_offset: Offset) -> Segment:
-        segment = Segment(
+        segment = self._make_segment(base_offset)
+        segment.create(self._context.now_ms())
+        return segment
+
+    def _make_segment(self, base_offset: Offset) -> Segment:
+        return Segment(
             self._place,
             base_offset,
             self._context,
             index_interval=self._config.index_interval_bytes,
             index_bytes=self._config.segment_index_bytes,
         )
-        segment.create(self._context.now_ms())
-        return segment
 
     def _take_snapshot(self, *, sync: bool = False) -> None:
         offset = self.producers.end_offset
@@ -218,6 +223,42 @@ class LogFiles:
 
     def _snapshot_path(self, offset: Offset) -> str:
         return join(self._place.path, names.segment_file(offset, names.SNAPSHOT))
+
+    # -- compaction
+
+    @property
+    def cuts(self) -> int:
+        """How often the log was truncated since it was opened."""
+        return self._cuts
+
+    def replace_segments(self, old: Sequence[Segment], size: int, *, has_txn_index: bool) -> list[str]:
+        """Swaps the durable ``.cleaned`` files at the first base offset in for consecutive sealed segments.
+
+        A crash at any moment leaves the old segments or the new one. Readers keep what they hold. The
+        directory is to be synced before the files that are returned, renamed already, are removed.
+
+        Raises:
+            ValueError: these are not, or no longer, segments of this log.
+            LogDirFailed: the disk failed.
+        """
+        new = self._make_segment(old[0].base_offset)
+        new.size, new.has_txn_index = size, has_txn_index
+        self._segments.replace(old, new)
+        files, replaced = self._context.files, []
+        try:
+            new.rename_files(names.CLEANED, names.SWAP)
+            for segment in old:
+                replaced += segment.rename_to_deleted()
+            new.rename_files(names.SWAP, "")
+            for segment in old[1:]:
+                if segment.base_offset in self._snapshots:
+                    path = self._snapshot_path(segment.base_offset)
+                    files.rename(path, path + names.DELETED)
+                    self._snapshots.discard(segment.base_offset)
+                    replaced.append(path + names.DELETED)
+        except OSError as error:
+            self._fail(error)
+        return replaced
 
     # -- durability
 

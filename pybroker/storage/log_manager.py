@@ -51,6 +51,7 @@ class _Work:
     parsed: PartitionDirectory
     log_start_offset: Offset
     recovery_point: Offset
+    cleaned_offset: Offset | None
     is_clean: bool
 
 
@@ -173,6 +174,7 @@ class LogManager(LogDirs):
         log_dir.was_clean = checkpoints.take_clean_shutdown_mark(self._files, log_dir.path)
         recovery_points = self._read_checkpoint(log_dir, names.RECOVERY_POINT_CHECKPOINT)
         log_starts = self._read_checkpoint(log_dir, names.LOG_START_CHECKPOINT)
+        cleaned = self._read_checkpoint(log_dir, names.CLEANER_CHECKPOINT)
         work = []
         for entry in self._files.scan(log_dir.path):
             if not entry.is_dir() or entry.name in _IGNORED_DIRECTORIES:
@@ -184,7 +186,10 @@ class LogManager(LogDirs):
             partition = parsed.topic_partition
             if partition.topic != _IGNORED_TOPIC:
                 start, point = log_starts.get(partition, 0), recovery_points.get(partition, 0)
-                work.append(_Work(log_dir, entry.path, parsed, start, point, log_dir.was_clean))
+                item = _Work(
+                    log_dir, entry.path, parsed, start, point, cleaned.get(partition), log_dir.was_clean
+                )
+                work.append(item)
         work.sort(key=lambda item: item.path)
         return work
 
@@ -201,7 +206,7 @@ class LogManager(LogDirs):
             raise LogDirUnusable(
                 f"{partition} is in {logs[partition].directory} and in {item.path}; delete the older one"
             )
-        logs[partition] = open_log(
+        log = open_log(
             item.path,
             partition,
             self._config_of(partition.topic),
@@ -212,6 +217,9 @@ class LogManager(LogDirs):
             was_flushed=item.log_dir.was_clean,
             recover=self._recover,
         )
+        if kind is DirectoryKind.CURRENT:
+            log.cleaned_offset = item.cleaned_offset
+        logs[partition] = log
 
     # -- the logs
 
@@ -294,6 +302,8 @@ class LogManager(LogDirs):
         log.move_directory(join(log.log_dir, renamed))
         log.close_handles()
         self._context.trash.add(log.directory, self._context.now_ms() + log.config.file_delete_delay_ms)
+        if log.cleaned_offset is not None:
+            self.checkpoint_cleaned(os.path.dirname(log.directory))
         return True
 
     def mark_stray(self, topic_partition: TopicPartition) -> None:
@@ -308,9 +318,12 @@ class LogManager(LogDirs):
     def truncate_to(self, topic_partition: TopicPartition, offset: Offset) -> None:
         """Cuts a follower's log, and its recovery point on disk before anything is appended again."""
         log = self._logs.current[topic_partition]
-        point = log.recovery_point
-        if log.truncate_to(offset) and log.recovery_point < point:
-            self._write_recovery_points(log.log_dir)
+        point, cleaned = log.recovery_point, log.cleaned_offset
+        if log.truncate_to(offset):
+            if log.recovery_point < point:
+                self._write_recovery_points(log.log_dir)
+            if log.cleaned_offset != cleaned:
+                self.checkpoint_cleaned(log.log_dir)
 
     # -- regular work
 
@@ -382,6 +395,15 @@ class LogManager(LogDirs):
                 if log.topic_partition in high_watermarks
             }
             self._write_checkpoint(path, names.HIGH_WATERMARK_CHECKPOINT, values)
+
+    def checkpoint_cleaned(self, path: str) -> None:
+        """Writes how far the logs of a directory are compacted (when that changes)."""
+        offsets = {
+            log.topic_partition: log.cleaned_offset
+            for log in self._logs_in(path)
+            if log.cleaned_offset is not None
+        }
+        self._write_checkpoint(path, names.CLEANER_CHECKPOINT, offsets)
 
     def read_high_watermarks(self) -> dict[TopicPartition, Offset]:
         """The checkpointed high watermarks of all directories."""

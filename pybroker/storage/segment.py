@@ -474,6 +474,17 @@ class Segment:
                 timestamp, offset = header.max_timestamp, header.last_offset
         return timestamp, offset
 
+    def rename_files(self, before: str, after: str) -> None:
+        """Renames the files that carry the suffix ``before`` to carry ``after`` instead; the ``.log`` first.
+
+        The files of one name must not be those that this segment reads at present.
+        """
+        files = self._context.files
+        for suffix in names.SEGMENT_SUFFIXES:
+            path = self.path(suffix)
+            if files.exists(path + before):
+                files.rename(path + before, path + after)
+
     def rename_to_deleted(self) -> list[str]:
         """Renames the segment's files to ``.deleted``; returns the paths to unlink later."""
         files, renamed = self._context.files, []

@@ -1,7 +1,7 @@
 """The segments of a log in order, and everything that is looked up across them."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -178,6 +178,18 @@ class Segments:
         taken = self._all[:count]
         self.replace_all(self._all[count:])
         return taken
+
+    def replace(self, old: Sequence[Segment], new: Segment) -> None:
+        """Puts ``new`` in the place of consecutive sealed segments.
+
+        Raises:
+            ValueError: they are not, or no longer, what stands there.
+        """
+        start = bisect_left(self._bases, old[0].base_offset)
+        end = start + len(old)
+        if end >= len(self._all) or self._all[start:end] != list(old):
+            raise ValueError("these segments are not sealed segments of this log")
+        self.replace_all([*self._all[:start], new, *self._all[end:]])
 
     def take_beyond(self, offset: Offset) -> list[Segment]:
         """Takes out the segments that begin after ``offset``; at least one stays, which may be cut then."""

@@ -207,6 +207,9 @@ class MemoryFiles(Files):
     def modified_ms(self, path: str) -> int:
         return self._now_ms()
 
+    def set_modified_ms(self, path: str, modified_ms: int) -> None:
+        return
+
     def scan(self, path: str) -> Iterator[os.DirEntry[str]]:
         for name in sorted({*self.names, *self.directories}):
             if _parent(name) == path:
