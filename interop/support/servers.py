@@ -138,10 +138,14 @@ class ApacheKafkaServer:
     def pid(self) -> int | None:
         return self._broker.pid
 
-    def start(self) -> None:
+    def start_zookeeper(self) -> None:
+        """Start only ZooKeeper, if it does not run, and wait until it answers."""
         if not self._zookeeper.is_running:
             self._zookeeper.start()
             wait_until(self._zookeeper_answers, "ZooKeeper", self.START_TIMEOUT_S)
+
+    def start(self) -> None:
+        self.start_zookeeper()
         self._broker.start()
         self._broker.wait_for_broker(self.port, self.START_TIMEOUT_S)
 
@@ -149,10 +153,17 @@ class ApacheKafkaServer:
         self._broker.kill9()
 
     def restart(self) -> None:
-        # A killed broker's registration lives as long as its ZooKeeper session, and Kafka refuses to start
-        # beside it.
-        wait_until(lambda: not self._is_registered(), "the end of the old registration", 30)
+        self.wait_until_forgotten()
         self.start()
+
+    def wait_until_forgotten(self) -> None:
+        """A killed broker's registration lives as long as its ZooKeeper session, and Kafka refuses to start
+        beside it."""
+        wait_until(lambda: not self._is_registered(), "the end of the old registration", 30)
+
+    def stop_broker(self) -> None:
+        """Stop the broker in good order; ZooKeeper stays."""
+        self._broker.stop()
 
     def stop(self) -> None:
         self._broker.stop()
