@@ -21,6 +21,7 @@ from pybroker.model.ids import (
     TopicId,
     TopicPartition,
 )
+from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
 from pybroker.replication.topic_settings import PartitionSettings
 from pybroker.replication.waiters import WaiterSet
@@ -186,9 +187,9 @@ class Partition:
         """``min.insync.replicas``, as far as there are replicas at all."""
         return min(self.settings.topic.min_insync_replicas, len(self.state.replicas))
 
-    def append(self, batch: ValidatedBatch) -> AppendInfo:
+    def append(self, batch: ValidatedBatch, origin: Origin = Origin.CLIENT) -> AppendInfo:
         """Append as leader; the caller has checked leadership. Raises what the Log raises."""
-        info = self.log.append_as_leader(batch, self.state.leader_epoch)
+        info = self.log.append_as_leader(batch, self.state.leader_epoch, origin)
         if not info.duplicate:
             self._advance_high_watermark()
             self.waiters.wake_all()

@@ -51,7 +51,8 @@ class PartitionLog:
         if all_replicas:
             partition.check_enough_replicas()
         try:
-            info = partition.append(_validated(batch, partition.settings.validation, partition))
+            validated = _validated(batch, partition.settings.validation, partition)
+            info = partition.append(validated, Origin.COORDINATOR)
         except StorageError as error:
             raise api_error(error) from error
         except InvalidRecords as error:

@@ -33,6 +33,13 @@ def batch(value: bytes = b"v") -> bytes:
     return builder.build()
 
 
+def transactional_batch(epoch: int) -> bytes:
+    """As Kafka's group coordinator writes it: each one with the sequence number 0."""
+    builder = RecordBatchBuilder(producer_id=7, producer_epoch=epoch, base_sequence=0, is_transactional=True)
+    builder.append(b"k", b"v", NOW_MS)
+    return builder.build()
+
+
 class Opener:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -101,6 +108,15 @@ def test_a_topic_may_stamp_its_records_itself(open_partition: Opener) -> None:
     log = open_partition(LEADER, "message.timestamp.type", "LogAppendTime")
     log.append(batch(), all_replicas=True)
     assert read_batch_header(log.read(0, 1000)).timestamp_type is TimestampType.LOG_APPEND_TIME
+
+
+def test_batches_for_a_producer_are_not_counted(open_partition: Opener) -> None:
+    """What a coordinator writes for a producer is fenced by epoch, but is nobody's duplicate."""
+    log = open_partition()
+    assert log.append(transactional_batch(epoch=1), all_replicas=True) == (0, 1)
+    assert log.append(transactional_batch(epoch=1), all_replicas=True) == (1, 2)
+    fenced = refused(log.append, transactional_batch(epoch=0), all_replicas=True)
+    assert fenced is ErrorCode.INVALID_PRODUCER_EPOCH
 
 
 async def test_waiting_ends_with_leadership(open_partition: Opener, nursery: trio.Nursery) -> None:
