@@ -11,6 +11,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.PartitionInfo;
@@ -32,6 +33,7 @@ public final class OldAgent {
     private final Map<Integer, KafkaProducer<byte[], byte[]>> producers = new HashMap<>();
     private final Map<Integer, List<Future<?>>> pending = new HashMap<>();
     private final Map<Integer, KafkaConsumer<byte[], byte[]>> consumers = new HashMap<>();
+    private final Map<Integer, OldMember> members = new HashMap<>();
     private int nextId;
 
     private OldAgent(Wire.In in, Wire.Out out, String bootstrap) {
@@ -96,8 +98,20 @@ public final class OldAgent {
                 poll(in.readInt(), in.readLong());
                 break;
             case "closeConsumer":
-                consumers.remove(in.readInt()).close();
+                closeConsumer(in.readInt());
+                break;
+            case "openMember":
+                openMember(in.readConfig(), in.readStrings());
+                break;
+            case "assignment":
+                assignment(in.readInt());
+                break;
+            case "commit":
+                members.get(in.readInt()).commit();
                 ok();
+                break;
+            case "committed":
+                committed(in.readUTF(), new TopicPartition(in.readUTF(), in.readInt()));
                 break;
             case "endOffset":
                 endOffset(new TopicPartition(in.readUTF(), in.readInt()));
@@ -194,9 +208,48 @@ public final class OldAgent {
         out.writeInt(nextId++);
     }
 
-    private void poll(int id, long timeoutMs) throws IOException {
+    private void openMember(Map<String, String> settings, String[] topics) throws IOException {
+        members.put(nextId, new OldMember(consumer(settings), topics));
+        ok();
+        out.writeInt(nextId++);
+    }
+
+    private void assignment(int id) throws IOException {
+        Collection<TopicPartition> owned = members.get(id).assignment();
+        ok();
+        out.writeInt(owned.size());
+        for (TopicPartition where : owned) {
+            out.writeUTF(where.topic());
+            out.writeInt(where.partition());
+        }
+    }
+
+    private void committed(String group, TopicPartition where) throws IOException {
+        OffsetAndMetadata found;
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(Collections.singletonMap("group.id", group))) {
+            found = consumer.committed(where);
+        }
+        ok();
+        out.writeLong(found == null ? -1 : found.offset());
+    }
+
+    private void closeConsumer(int id) throws Exception {
+        OldMember member = members.remove(id);
+        if (member == null) {
+            consumers.remove(id).close();
+        } else {
+            member.close();
+        }
+        ok();
+    }
+
+    private void poll(int id, long timeoutMs) throws Exception {
         List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
-        consumers.get(id).poll(timeoutMs).forEach(records::add);
+        if (members.containsKey(id)) {
+            records = members.get(id).poll(timeoutMs);
+        } else {
+            consumers.get(id).poll(timeoutMs).forEach(records::add);
+        }
         ok();
         out.writeInt(records.size());
         for (ConsumerRecord<byte[], byte[]> record : records) {
@@ -235,7 +288,12 @@ public final class OldAgent {
     }
 
     private KafkaConsumer<byte[], byte[]> consumer() {
-        Properties properties = properties(Collections.singletonMap("auto.offset.reset", "none"));
+        return consumer(Collections.emptyMap());
+    }
+
+    private KafkaConsumer<byte[], byte[]> consumer(Map<String, String> settings) {
+        Properties properties = properties(settings);
+        properties.putIfAbsent("auto.offset.reset", "none");
         properties.put("enable.auto.commit", "false");
         return new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }

@@ -34,6 +34,7 @@ ANCIENT = Traits(
     own_timestamps=False,
     headers=False,
     finds_by_time=False,
+    static_members=False,
     manages_topics=False,
     partition_count=1,
 )
@@ -45,6 +46,14 @@ TRAITS = {
     "clients-1.1": ANCIENT,
     "clients-2.0": Traits(codecs=_OLD_CODECS, static_members=False),
 }
+
+STRATEGIES: Mapping[str, tuple[str, ...]] = {
+    "clients-0.9": ("range", "roundrobin"),
+    "clients-0.10": ("range", "roundrobin"),
+    "clients-1.1": ("range", "roundrobin", "sticky"),
+    "clients-2.0": ("range", "roundrobin", "sticky"),
+}
+"""Version set -> its assignors, where it has not all of ASSIGNORS."""
 
 
 class _Agent:
@@ -69,13 +78,11 @@ class JavaClient:
     """kafka-clients of one version set."""
 
     name = "kafka-clients"
-    strategies: tuple[str, ...] = tuple(ASSIGNORS)
     faulty_strategies: Mapping[str, str] = {}
 
     def __init__(self, bootstrap: str, set_name: str) -> None:
         self.traits = TRAITS.get(set_name, Traits())
-        if set_name == "clients-2.0":
-            self.strategies = ("range", "roundrobin", "sticky")
+        self.strategies = STRATEGIES.get(set_name, tuple(ASSIGNORS))
         old = self.traits == ANCIENT
         self._agent = _Agent("OldAgent" if old else "Agent", set_name, bootstrap)
         self.version = maven.VERSION_SETS[set_name][0].rpartition(":")[2]
@@ -114,6 +121,21 @@ class JavaClient:
 
     def close(self) -> None:
         self._agent.close()
+
+
+class OldJavaClient(JavaClient):
+    """A version without an admin client: an administrator of today makes the topics that its groups read."""
+
+    def __init__(self, bootstrap: str, set_name: str) -> None:
+        super().__init__(bootstrap, set_name)
+        self._administrator = JavaClient(bootstrap, "clients-3.9")
+
+    def create_topic(self, topic: str, partitions: int) -> None:
+        self._administrator.create_topic(topic, partitions)
+
+    def close(self) -> None:
+        super().close()
+        self._administrator.close()
 
 
 class _Producer(Producer):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from interop.java.client import JavaClient
+from interop.java.client import JavaClient, OldJavaClient
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
@@ -51,5 +51,15 @@ class TestAncientKafkaClients(Journeys):
     @pytest.fixture(scope="class", params=OLD_VERSION_SETS)
     def java_client(self, _running_server: Server, request: pytest.FixtureRequest) -> Iterator[JavaClient]:
         client = JavaClient(_running_server.bootstrap, request.param)
+        yield client
+        client.close()
+
+
+class TestAncientKafkaClientsGroups(GroupJourneys):
+    """Their consumer groups: the first versions of the group APIs."""
+
+    @pytest.fixture(scope="class", params=OLD_VERSION_SETS)
+    def java_client(self, _running_server: Server, request: pytest.FixtureRequest) -> Iterator[JavaClient]:
+        client = OldJavaClient(_running_server.bootstrap, request.param)
         yield client
         client.close()
