@@ -12,6 +12,7 @@ from typing import Any
 
 from pybroker.handlers.api_versions import unsupported_version_response
 from pybroker.handlers.context import CloseConnection, ConnectionState, RequestContext
+from pybroker.handlers.late import LateHandler
 from pybroker.handlers.routes import Handler, Route
 from pybroker.instruments.metrics import ServerMetrics
 from pybroker.instruments.seams import BeforeHandler, BeforeSend
@@ -43,7 +44,7 @@ class _Call:
 
     def __init__(self, api: ApiSpec, version: int, handler: Handler) -> None:
         self.api = api
-        self.handler = handler
+        self.handler = handler.made() if isinstance(handler, LateHandler) else handler
         self.decode_header = decoder(RequestHeader, api.request_header_version(version))
         self.decode_body = decoder(api.request, version)
         self._body_parts = parts_encoder(api.response, version)
