@@ -47,9 +47,14 @@ from pybroker.metadata.embedded import EmbeddedStore
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import Store, StoreError
-from pybroker.metadata.znodes import DEFAULT_ENTITY, BrokerIdZNode, ConfigType
+from pybroker.metadata.znodes import (
+    DEFAULT_ENTITY,
+    BrokerIdZNode,
+    ConfigType,
+    LogDirEventNotificationZNode,
+)
 from pybroker.model.endpoint import Endpoint
-from pybroker.model.errors import ApiError, StartupError
+from pybroker.model.errors import ApiError, BrokerFailed, StartupError
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
 from pybroker.protocol.apis import api_by_key
@@ -65,6 +70,7 @@ from pybroker.server.limits import ServerSettings
 from pybroker.server.listener import CannotListen, Server
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirUnusable
+from pybroker.storage.files import Files, system_files
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.log_manager import LoadProgress, LogManager
 
@@ -146,10 +152,16 @@ class Broker:
         config: what it was told.
         clock: broker time; the wall clock by default.
         store: an embedded store shared with other brokers of this process; by default it has its own.
+        files: the filesystem under the logs; the operating system's by default.
     """
 
     def __init__(
-        self, config: BrokerConfig, *, clock: Clock | None = None, store: EmbeddedStore | None = None
+        self,
+        config: BrokerConfig,
+        *,
+        clock: Clock | None = None,
+        store: EmbeddedStore | None = None,
+        files: Files | None = None,
     ) -> None:
         self.config = config
         self.clock = clock or Clock()
@@ -160,11 +172,16 @@ class Broker:
         self.broker_epoch: BrokerEpoch = -1
         self._shared_store = store
         self._storage = StorageContext(
-            now_ms=self.clock.now_ms, producer_id_expiration_ms=config.producer_id_expiration_ms
+            now_ms=self.clock.now_ms,
+            files=files or system_files(),
+            on_failure=self._on_log_dir_failure,
+            producer_id_expiration_ms=config.producer_id_expiration_ms,
         )
         self._logs = LogManager(config.log_dirs, self._storage, config_of=self._log_config_of)
         self._checkpointed_high_watermarks: dict[TopicPartition, int] = {}
         self._server: Server | None = None
+        self._session: Store | None = None
+        self._failure: str | None = None
         self._stopping = trio.Event()
         self._stopped = trio.Event()
 
@@ -183,7 +200,9 @@ class Broker:
 
         Raises:
             StartupError: a port, a directory or the metadata cannot be used.
+            BrokerFailed: no log directory is left, or the one with the metadata is lost.
         """
+        self._token = trio.lowlevel.current_trio_token()
         failure: StartupError | None = None
         try:
             self._logs.lock()
@@ -191,8 +210,10 @@ class Broker:
                 await self._run_with_logs(task_status)
             finally:
                 self._logs.release()
+        except* BrokerFailed as group:
+            failure = BrokerFailed(_first_message(group))
         except* _CANNOT_START as group:
-            failure = StartupError(_first_message(group))
+            failure = failure or StartupError(_first_message(group))
         finally:
             self._stopped.set()
         if failure is not None:
@@ -218,6 +239,8 @@ class Broker:
                 task_status.started()
                 await self._stopping.wait()
                 await self._go_offline()
+                if self._failure is not None:
+                    raise BrokerFailed(self._failure)
                 nursery.cancel_scope.cancel()
             await session.close()
         finally:
@@ -226,7 +249,8 @@ class Broker:
                 await store.close()
 
     def _open_store(self) -> EmbeddedStore:
-        first_dir = self._logs.online_dirs()[0]
+        self._check_log_dirs()
+        first_dir = self._metadata_dir
         try:
             return EmbeddedStore.open(
                 Path(first_dir) / journal.DIRECTORY, now_ms=self.clock.now_ms, timers=self.timers
@@ -271,6 +295,7 @@ class Broker:
             await trio.lowlevel.checkpoint()
         recovering.finish()
         loading.finish()
+        self._check_log_dirs()
 
     def _build_services(self, session: Store, configs: ConfigChanges) -> Services:
         config = self.config
@@ -343,6 +368,7 @@ class Broker:
         self._routes = {route.key: route for route in routes}
         self._replicas = services.replicas
         self._nursery = nursery
+        self._session = session
         self._controller_api = services.controller_api
         self.publisher.on_config_change(self._on_config_change)
         dispatcher = Dispatcher(
@@ -401,6 +427,49 @@ class Broker:
         self._logs.checkpoint_high_watermarks(self._maintenance.high_watermarks())
         await trio.to_thread.run_sync(lambda: self._logs.close(broker_epoch=self.broker_epoch))
 
+    # -- failed disks ----------------------------------------------------------------------------------
+
+    @property
+    def _metadata_dir(self) -> str:
+        """The log directory that holds the embedded store of a broker that has its own."""
+        return next(iter(self._logs.dirs))
+
+    def _check_log_dirs(self) -> None:
+        """Raises:
+        BrokerFailed: no log directory is left, or the one with the metadata is lost.
+        """
+        online = self._logs.online_dirs()
+        failed = "; ".join(f"{path}: {error}" for path, error in self._logs.failures().items())
+        if not online:
+            raise BrokerFailed(f"all log directories have failed ({failed})")
+        if self._shared_store is None and self._metadata_dir not in online:
+            raise BrokerFailed(f"the log directory with the metadata has failed ({failed})")
+
+    def _on_log_dir_failure(self, log_dir: str, _error: OSError) -> None:
+        """Called amid a write, maybe in a thread: what follows from the failure has to wait for its turn."""
+        self._token.run_sync_soon(self._log_dir_failed, log_dir)
+
+    def _log_dir_failed(self, log_dir: str) -> None:
+        if self._session is None or self._stopping.is_set():
+            return
+        partitions = self._replicas.log_dir_failed(log_dir)
+        logger.error("%d partitions in %s are offline", len(partitions), log_dir)
+        try:
+            self._check_log_dirs()
+        except BrokerFailed as failed:
+            self._failure = str(failed)
+            self._stopping.set()
+            return
+        self._nursery.start_soon(self._tell_of_failed_disk, self._session)
+
+    async def _tell_of_failed_disk(self, session: Store) -> None:
+        """Lets the controller ask which replicas are offline now."""
+        note = LogDirEventNotificationZNode.encode(self.broker_id)
+        try:
+            await session.create(LogDirEventNotificationZNode.sequence_prefix, note, sequential=True)
+        except StoreError as error:
+            logger.error("the controller cannot be told of a failed log directory: %s", error)
+
     # -- what the services ask for ---------------------------------------------------------------------
 
     def _connect(self, broker: BrokerIdZNode) -> LocalChannel:
@@ -417,9 +486,10 @@ class Broker:
     def _log_config_of(self, topic: str) -> LogConfig:
         return log_config(self._topic_config(topic))
 
-    def _open_partition(self, tp: TopicPartition, topic_id: TopicId) -> Partition:
+    def _open_partition(self, tp: TopicPartition, topic_id: TopicId, is_new: bool) -> Partition:
         settings = partition_settings(tp, self._topic_config(tp.topic), self.config)
-        log = self._logs.create(tp, topic_id if topic_id != ZERO_TOPIC_ID else None, settings.log)
+        known_id = topic_id if topic_id != ZERO_TOPIC_ID else None
+        log = self._logs.create(tp, known_id, settings.log, is_new=is_new)
         checkpointed = self._checkpointed_high_watermarks.pop(tp, 0)
         return open_partition(tp, topic_id, self.broker_id, log, settings, checkpointed)
 

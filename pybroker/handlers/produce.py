@@ -84,7 +84,9 @@ class _Outcome:
         """Decide what an acks=-1 append is told, now that it is committed or never will be here."""
         if self.has_failed or self.partition is None:
             return
-        if not self.partition.is_leader:
+        if self.partition.is_offline:
+            self.reply.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+        elif not self.partition.is_leader:
             self.reply.error_code = ErrorCode.NOT_LEADER_OR_FOLLOWER
         elif not self.is_committed:
             self.reply.error_code = ErrorCode.REQUEST_TIMED_OUT

@@ -157,3 +157,7 @@ class ApiError(Exception):
 
 class StartupError(Exception):
     """The broker cannot start: a port is in use, a data directory locked or unwritable. One line says why."""
+
+
+class BrokerFailed(StartupError):
+    """A broker that ran cannot go on: its last log directory failed. One line says why."""

@@ -96,7 +96,10 @@ class Maintenance:
     async def empty_trash(self) -> None:
         """Remove deleted segments and partitions whose delay is over."""
         for path in self.storage.trash.take_due(self.clock.now_ms()):
-            await trio.to_thread.run_sync(self.logs.remove_path, path)
+            try:
+                await trio.to_thread.run_sync(self.logs.remove_path, path)
+            except OSError as error:
+                self.logs.path_failed(path, error)
 
     async def expire_producers(self) -> None:
         """Forget idempotent producers that have been silent for ``producer.id.expiration.ms``."""

@@ -102,6 +102,8 @@ class Partition:
             max(checkpointed_high_watermark, log.log_start_offset), log.log_end_offset
         )
         self.waiters = WaiterSet()
+        self.is_offline = False
+        """Whether the disk under the log has failed. Nothing is served any more."""
         self._broker_id = broker_id
 
     @property
@@ -150,6 +152,11 @@ class Partition:
         """Stop leading; requests that wait here look again and find another leader."""
         self.state = state
         self.waiters.wake_all()
+
+    def go_offline(self) -> None:
+        """The disk has failed; requests that wait here look again and are told so."""
+        self.is_offline = True
+        self.make_follower(PartitionState(leader_epoch=self.leader_epoch))
 
     def check_epoch(self, epoch: LeaderEpoch) -> None:
         """Fence a client whose idea of the leader epoch differs (KIP-320); -1 passes.

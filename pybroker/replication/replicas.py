@@ -50,8 +50,9 @@ class Replicas:
     """The partitions hosted by ``broker_id``. One writer: the handlers of the controller's orders.
 
     Args:
-        open_partition: makes the Partition, with its log on disk, for a replica that is new here;
-            raises ApiError when the log that is there belongs to another topic of the same name.
+        open_partition: makes the Partition, with its log on disk, for a replica that was not served here
+            yet; told whether it never had records. Raises ApiError when the log that is there belongs to
+            another topic of the same name.
         drop_partition: moves the log of a deleted replica away; its files go later.
         broker_epoch: this broker's current epoch, to refuse orders meant for an earlier registration.
         on_leadership: called for every partition that changes hands, after the change.
@@ -60,7 +61,7 @@ class Replicas:
     def __init__(
         self,
         broker_id: BrokerId,
-        open_partition: Callable[[TopicPartition, TopicId], Partition],
+        open_partition: Callable[[TopicPartition, TopicId, bool], Partition],
         drop_partition: Callable[[Partition], object],
         broker_epoch: Callable[[], BrokerEpoch],
         on_leadership: Callable[[LeadershipChange], None],
@@ -71,6 +72,7 @@ class Replicas:
         self._broker_epoch = broker_epoch
         self._on_leadership = on_leadership
         self._partitions: dict[TopicPartition, Partition] = {}
+        self._offline: set[TopicPartition] = set()
         self._controller_epoch: ControllerEpoch = 0
 
     # -- looking up ----------------------------------------------------------------------------------
@@ -90,11 +92,13 @@ class Replicas:
         """The partition, led here or not.
 
         Raises:
-            ApiError: UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER when it lives elsewhere, or the
-                fencing of ``epoch``.
+            ApiError: UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER when it lives elsewhere,
+                KAFKA_STORAGE_ERROR when its disk has failed, or the fencing of ``epoch``.
         """
         partition = self._partitions.get(tp)
         if partition is None:
+            if tp in self._offline:
+                raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, f"{tp} is in an offline log directory")
             if image.partition(tp) is None:
                 raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
@@ -109,6 +113,21 @@ class Replicas:
         if not partition.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return partition
+
+    # -- failed disks --------------------------------------------------------------------------------
+
+    def log_dir_failed(self, log_dir: str) -> list[TopicPartition]:
+        """Stops serving what is in a log directory; until the broker starts again all is refused with
+        KAFKA_STORAGE_ERROR. Returns the partitions."""
+        failed = [partition for partition in self._partitions.values() if partition.log.log_dir == log_dir]
+        for partition in failed:
+            del self._partitions[partition.tp]
+            self._offline.add(partition.tp)
+            was_leader = partition.is_leader
+            partition.go_offline()
+            if was_leader:
+                self._on_leadership(LeadershipChange(partition, is_leader=False))
+        return [partition.tp for partition in failed]
 
     # -- orders of the controller --------------------------------------------------------------------
 
@@ -148,6 +167,8 @@ class Replicas:
     ) -> ErrorCode:
         if topic_name_problem(tp.topic) is not None or tp.partition < 0:
             return ErrorCode.INVALID_TOPIC_EXCEPTION
+        if tp in self._offline:
+            return ErrorCode.KAFKA_STORAGE_ERROR
         partition = self._partitions.get(tp)
         if partition is not None:
             known_id = partition.topic_id
@@ -159,7 +180,7 @@ class Replicas:
             return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         try:
             if partition is None:
-                partition = self._partitions[tp] = self._open_partition(tp, topic_id)
+                partition = self._partitions[tp] = self._open_partition(tp, topic_id, state.is_new)
             self._change_role(partition, _partition_state(state))
         except ApiError as error:
             return error.code
@@ -194,6 +215,8 @@ class Replicas:
         )
 
     def _stop(self, tp: TopicPartition, state: StopReplicaRequest.StopReplicaPartitionState) -> ErrorCode:
+        if tp in self._offline:
+            return ErrorCode.KAFKA_STORAGE_ERROR
         partition = self._partitions.get(tp)
         if partition is None:
             return ErrorCode.NONE

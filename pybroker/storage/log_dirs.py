@@ -54,6 +54,10 @@ class LogDirs:
         """Paths of the log directories that work."""
         return [path for path, log_dir in self.dirs.items() if log_dir.is_online]
 
+    def failures(self) -> dict[str, OSError | str]:
+        """Why the others do not."""
+        return {path: log_dir.error for path, log_dir in self.dirs.items() if log_dir.error is not None}
+
     def lock(self) -> None:
         """Makes the directories and locks them. Unusable ones go offline; all of them unusable is an error.
 

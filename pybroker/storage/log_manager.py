@@ -245,18 +245,25 @@ class LogManager(LogDirs):
         config: LogConfig | None = None,
         *,
         log_dir: str | None = None,
+        is_new: bool = True,
     ) -> Log:
         """Makes a log, or returns the one there is. Without a directory the one with the fewest partitions
         is taken.
 
+        Args:
+            is_new: whether the partition is known to have no records yet. Others are not made anew while a
+                directory that may hold them is offline.
+
         Raises:
-            LogDirFailed: no log directory works.
+            LogDirFailed: no log directory works, or the log may be in one that does not.
         """
         existing = self._logs.current.get(topic_partition)
         if existing is not None:
             if topic_id is not None and existing.topic_id is None:
                 existing.assign_topic_id(topic_id)
             return existing
+        if not is_new and len(self.online_dirs()) < len(self.dirs):
+            raise LogDirFailed("(unknown)", f"{topic_partition} may be in a directory that is offline")
         config = self._config_of(topic_partition.topic) if config is None else config
         for path in self._candidates(log_dir):
             try:
@@ -331,18 +338,26 @@ class LogManager(LogDirs):
         """Removes what is due: deleted segments and partitions. Returns the count."""
         due = self._context.trash.take_due(self._context.now_ms() if now_ms is None else now_ms)
         for path in due:
-            self.remove_path(path)
+            try:
+                self.remove_path(path)
+            except OSError as error:
+                self.path_failed(path, error)
         return len(due)
 
     def remove_path(self, path: str) -> None:
-        """Unlinks a file or a directory from the trash; a disk failure takes its log directory offline."""
-        try:
-            if os.path.isdir(path):
-                self._files.remove_tree(path)
-            else:
-                self._files.unlink_if_exists(path)
-        except OSError as error:
-            self._take_offline(self._dir_of(path), error)
+        """Unlinks a file or a directory from the trash; may be called in a thread.
+
+        Raises:
+            OSError: the disk failed: see :meth:`path_failed`.
+        """
+        if os.path.isdir(path):
+            self._files.remove_tree(path)
+        else:
+            self._files.unlink_if_exists(path)
+
+    def path_failed(self, path: str, error: OSError) -> None:
+        """Takes the log directory offline that a path is in."""
+        self._take_offline(self._dir_of(path), error)
 
     def apply_retention(self, high_watermark_of: Callable[[TopicPartition], Offset]) -> int:
         """One round over all logs; returns how many segments went."""

@@ -57,11 +57,11 @@ class Host:
         )
 
     def open_partition(
-        self, tp: TopicPartition, topic_id: TopicId, checkpointed_high_watermark: int = 0
+        self, tp: TopicPartition, topic_id: TopicId, is_new: bool = True, checkpointed_high_watermark: int = 0
     ) -> Partition:
         topic = TopicConfig.from_overrides(_BROKER, self.topic_configs.get(tp.topic, {}))
         settings = partition_settings(tp, topic, _BROKER)
-        log = self.logs.create(tp, topic_id, settings.log)
+        log = self.logs.create(tp, topic_id, settings.log, is_new=is_new)
         return open_partition(tp, topic_id, US, log, settings, checkpointed_high_watermark)
 
 

@@ -136,3 +136,16 @@ def test_a_name_that_is_no_topic_never_becomes_a_directory(
     before = sorted(tmp_path.iterdir())
     assert apply(host, request) is ErrorCode.INVALID_TOPIC_EXCEPTION
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_failed_disk_refuses_clients_and_controller_alike(host: Host) -> None:
+    apply(host, order())
+    assert host.replicas.log_dir_failed("/elsewhere") == []
+    assert host.replicas.log_dir_failed(str(host.folder)) == [TP]
+    assert not host.changes[-1].is_leader
+    assert host.replicas.find(TP) is None
+    with pytest.raises(ApiError) as refused:
+        host.replicas.leader(ClusterImage(), TP)
+    assert refused.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+    assert apply(host, order(leader_epoch=1)) is ErrorCode.KAFKA_STORAGE_ERROR
+    assert stop(host, leader_epoch=1, delete=True) is ErrorCode.KAFKA_STORAGE_ERROR

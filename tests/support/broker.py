@@ -17,6 +17,7 @@ from pybroker.config.broker import BrokerConfig
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.codec import decode, decode_exactly, encode
 from pybroker.protocol.messages import Message, RequestHeader, ResponseHeader
+from pybroker.storage.files import Files
 
 CLIENT_ID = "test"
 _SIZE = struct.Struct(">i")
@@ -83,10 +84,15 @@ class WireClient:
 
 
 @asynccontextmanager
-async def running_broker(folder: Path, overrides: Mapping[str, str] | None = None) -> AsyncIterator[Broker]:
-    """A single node with its data in ``folder``; call it again on the same folder for a restart."""
+async def running_broker(
+    folder: Path, overrides: Mapping[str, str] | None = None, *, files: Files | None = None
+) -> AsyncIterator[Broker]:
+    """A single node with its data in ``folder``; call it again on the same folder for a restart.
+
+    ``files`` is a filesystem under its logs that may fail.
+    """
     properties = {"listeners": "PLAINTEXT://127.0.0.1:0", "log.dirs": str(folder), **(overrides or {})}
-    broker = Broker(BrokerConfig.from_properties(properties))
+    broker = Broker(BrokerConfig.from_properties(properties), files=files)
     async with trio.open_nursery() as nursery:
         await nursery.start(broker.run)
         try:
