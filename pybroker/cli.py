@@ -4,6 +4,7 @@ Everything beyond click is imported by the command that needs it, because start-
 product.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -62,7 +63,11 @@ def serve(properties: Path | None, overrides: tuple[str, ...], log_level: str, l
       pybroker serve server.properties --log-format json
     """
     configure_logging(log_level, log_format)
-    sys.exit(_serve(properties, overrides))
+    gc.disable()  # imports make a hundred thousand objects that stay; the broker enables it when it is ready
+    try:
+        sys.exit(_serve(properties, overrides))
+    finally:
+        gc.enable()
 
 
 def _serve(properties: Path | None, overrides: tuple[str, ...]) -> int:
