@@ -78,7 +78,9 @@ def test_random_streams_survive_random_cuts() -> None:
         received = 0
         while received < len(data):
             most = rng.randrange(1, 12_000)
-            received += frames.receive(lambda buffer, most=most, recv_into=recv_into: recv_into(buffer[:most]))
+            received += frames.receive(
+                lambda buffer, most=most, recv_into=recv_into: recv_into(buffer[:most])
+            )
             while (frame := frames.next_frame()) is not None:
                 found.append(bytes(frame))
                 frame = None

@@ -8,8 +8,8 @@ from typing import Any
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.codec import encode
 from pybroker.protocol.messages import RequestHeader
-from pybroker.records.builder import build_batch
 from pybroker.records.batch import Record
+from pybroker.records.builder import build_batch
 
 INTERESTING = (
     b"\x00\x00\x00\x00",
