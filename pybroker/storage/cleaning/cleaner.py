@@ -105,7 +105,7 @@ class _Clean:
         offsets.latest_offset = first - 1
         transactions = TransactionsSeen(job.aborted)
         ends = [base for base, _size in job.segments[1:]] + [end]
-        for (base, size), segment_end in zip(job.segments, ends, strict=True):
+        for (base, size), segment_end in zip(job.segments, ends, strict=False):
             if segment_end <= first:
                 continue
             for header, batch in self._batches(base, size):

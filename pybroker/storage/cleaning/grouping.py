@@ -33,7 +33,7 @@ def group_segments(
     """
     ends = [segment.base_offset for segment in segments[1:]] + [first_uncleanable_offset]
     groups: list[list[SegmentSizes]] = []
-    for segment, end in zip(segments, ends, strict=True):
+    for segment, end in zip(segments, ends, strict=False):
         if groups and _fits(groups[-1], segment, end, max_bytes, max_index_bytes):
             groups[-1].append(segment)
         else:
