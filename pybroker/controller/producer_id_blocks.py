@@ -1,4 +1,4 @@
-"""Blocks of producer ids, of which no two brokers ever get the same. Source: ``ZkProducerIdManager`` of Kafka 3.9."""
+"""Blocks of producer ids: no two brokers ever get the same one (``ZkProducerIdManager`` of Kafka 3.9)."""
 
 from pybroker.metadata.store import BadVersion, NodeExists, NoNode, Store
 from pybroker.metadata.znodes import ProducerIdBlockZNode

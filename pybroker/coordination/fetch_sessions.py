@@ -259,7 +259,7 @@ class FullContext(FetchContext):
 
 @frozen
 class IncrementalContext(FetchContext):
-    """A request that goes on with a session; ``expected_epoch`` is the session's epoch once it was accepted."""
+    """A request that goes on with a session; ``expected_epoch`` is the session's once it was accepted."""
 
     session: FetchSession
     expected_epoch: int

@@ -114,7 +114,18 @@ def _noise(rng: random.Random, data: bytearray) -> None:
     data[8:] = rng.randbytes(rng.randint(0, 300))
 
 
-_MUTATIONS = (_flip_bits, _flip_bits, _overwrite, _overwrite, _insert, _cut, _remove, _repeat, _other_version, _noise)
+_MUTATIONS = (
+    _flip_bits,
+    _flip_bits,
+    _overwrite,
+    _overwrite,
+    _insert,
+    _cut,
+    _remove,
+    _repeat,
+    _other_version,
+    _noise,
+)
 
 
 def _fill(target: Any, owner: Any, fields: Any, version: int) -> Any:
