@@ -150,7 +150,7 @@ class FetchHandler:
         if _replica_id(request) >= 0:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{tp} has no replica on that broker")
         if max_bytes < 0:
-            raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"{max_bytes} bytes are asked for")
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"{max_bytes} bytes are asked for")
         return partition.read(
             target.fetch_offset,
             max_bytes,

@@ -26,6 +26,14 @@ from pybroker.protocol.messages import FindCoordinatorRequest, FindCoordinatorRe
 FIRST_VERSION_WITH_SEVERAL_KEYS = 4
 FIRST_VERSION_WITH_SHARE_GROUPS = 6
 
+_WORDS = {
+    ErrorCode.NONE: "NONE",
+    ErrorCode.COORDINATOR_NOT_AVAILABLE: "The coordinator is not available.",
+    ErrorCode.INVALID_REQUEST: "This most likely occurs because of a request being malformed by the client "
+    "library or the message was sent to an incompatible broker. See the broker logs for more details.",
+}
+"""What Kafka says with each code before version 4; later only of a coordinator type that does not exist."""
+
 
 class CoordinatorType(IntEnum):
     GROUP = 0
@@ -42,7 +50,7 @@ class FindCoordinatorHandler:
             found = await self._coordinator(ctx, request.key_type, request.key)
             return FindCoordinatorResponse(
                 error_code=found.error_code,
-                error_message=found.error_message,
+                error_message=_WORDS[ErrorCode(found.error_code)],
                 node_id=found.node_id,
                 host=found.host,
                 port=found.port,
@@ -59,10 +67,15 @@ class FindCoordinatorHandler:
         try:
             hint = await self._leader(ctx, _known_type(ctx, key_type), key)
             if hint.node is None:
-                raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.")
+                raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         except ApiError as error:
             return FindCoordinatorResponse.Coordinator(
-                key=key, node_id=-1, host="", port=-1, error_code=error.code, error_message=error.message
+                key=key,
+                node_id=-1,
+                host="",
+                port=-1,
+                error_code=error.code,
+                error_message=error.message or "",
             )
         broker, endpoint = hint.node
         return FindCoordinatorResponse.Coordinator(
@@ -71,20 +84,20 @@ class FindCoordinatorHandler:
 
     async def _leader(self, ctx: RequestContext, key_type: CoordinatorType, key: str) -> LeaderHint:
         if key_type is CoordinatorType.TRANSACTION:
-            raise ApiError(ErrorCode.INVALID_REQUEST, "Transactions are not served by this broker yet.")
+            raise ApiError(ErrorCode.INVALID_REQUEST)
         topic = ctx.image.topics.get(CONSUMER_OFFSETS) if key_type is CoordinatorType.GROUP else None
         if topic is None:
             if key_type is CoordinatorType.GROUP:
                 await self.auto_creation.create([CONSUMER_OFFSETS])
-            raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.")
+            raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         tp = TopicPartition(CONSUMER_OFFSETS, coordinator_partition(key, len(topic.partitions)))
         return current_leader(ctx.image, tp, ctx.listener)
 
 
 def _known_type(ctx: RequestContext, key_type: int) -> CoordinatorType:
     if key_type == CoordinatorType.SHARE and ctx.api_version < FIRST_VERSION_WITH_SHARE_GROUPS:
-        raise ApiError(ErrorCode.INVALID_REQUEST, f"Coordinator type {key_type} needs version 6 or newer.")
+        raise ApiError(ErrorCode.INVALID_REQUEST)
     try:
         return CoordinatorType(key_type)
     except ValueError:
-        raise ApiError(ErrorCode.INVALID_REQUEST, f"Unknown coordinator type {key_type}.") from None
+        raise ApiError(ErrorCode.INVALID_REQUEST, _WORDS[ErrorCode.INVALID_REQUEST]) from None

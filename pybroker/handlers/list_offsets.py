@@ -133,7 +133,7 @@ class ListOffsetsHandler:
             raise ApiError(ErrorCode.UNSUPPORTED_VERSION)
         partition = self._partition(ctx, request.replica_id, tp, NO_LEADER_EPOCH)
         if asked.max_num_offsets < 0:
-            raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"{asked.max_num_offsets} offsets are asked for")
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"{asked.max_num_offsets} offsets are asked for")
         offsets = partition.log.segment_starts_before(asked.timestamp, asked.max_num_offsets)
         if request.replica_id != CONSUMER_REPLICA:
             return offsets

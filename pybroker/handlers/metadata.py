@@ -92,7 +92,7 @@ class MetadataHandler:
 def _refuse_ids_in_old_versions(ctx: RequestContext, request: MetadataRequest) -> None:
     if ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS:
         if any(topic.name is None and topic.topic_id == ZERO_TOPIC_ID for topic in request.topics or ()):
-            raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, "a topic is asked for without name and id")
+            raise ApiError(ErrorCode.INVALID_REQUEST, "A topic is asked for without name and id")
         return
     for topic in request.topics or ():
         if topic.name is None:
