@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import Factory, define, frozen
 
-from interop.differential.allowed import Correspondence, split
+from interop.differential.allowed import Correspondence, hangs_in_kafka, split
 from interop.differential.compare import FieldDifference, differences
 from interop.differential.frames import API_OF, Twist, request_frame
 from interop.differential.plain import Plain, plain_reply
@@ -22,6 +22,7 @@ from pybroker.protocol.messages import ResponseHeader
 
 SERVERS = ("apache", "pybroker")
 REPLY_TIMEOUT_S = 15.0
+HANGING_TIMEOUT_S = 2.0
 PROGRESS_EVERY = 100
 
 
@@ -47,6 +48,11 @@ class Side:
     port: int
     values: Values = Factory(dict)
     connections: dict[str, Connection] = Factory(dict)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The texts that only this server knows, such as member ids, and what a scenario calls them."""
+        return {value: f"<{name}>" for name, value in self.values.items() if isinstance(value, str) and value}
 
     def connection(self, name: str) -> Connection:
         if name not in self.connections:
@@ -127,7 +133,8 @@ class Pair:
         capture: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> tuple[Any, Any]:
         api = API_OF[type(message)]
-        outcomes = [side.connection(connection).receive() for side in self.sides]
+        timeout_s = HANGING_TIMEOUT_S if hangs_in_kafka(message) else REPLY_TIMEOUT_S
+        outcomes = [side.connection(connection).receive(timeout_s) for side in self.sides]
         replies = [_read(api, version, outcome) for outcome in outcomes]
         for side, reply in zip(self.sides, replies, strict=True):
             if isinstance(reply, Message):
@@ -135,7 +142,7 @@ class Pair:
         self._note(api.name, version, label, message, replies, wrong=wrong)
         return tuple(reply if isinstance(reply, Message) else None for reply in replies)  # type: ignore[return-value]
 
-    def ask_raw(self, label: str, frame: bytes, *, is_complete: bool = True, hang_up: bool = False) -> None:
+    def ask_raw(self, label: str, frame: bytes, *, is_complete: bool = True) -> None:
         """Send bytes that are no request; only what becomes of the connection is compared."""
         outcomes = []
         for side in self.sides:
@@ -160,9 +167,10 @@ class Pair:
         self, api: str, version: int, label: str, request: Any, replies: list[Any], *, wrong: bool
     ) -> None:
         apache, pybroker = (
-            plain_reply(reply, version) if isinstance(reply, Message) else reply for reply in replies
+            _with_names(plain_reply(reply, version), side.names) if isinstance(reply, Message) else reply
+            for reply, side in zip(replies, self.sides, strict=True)
         )
-        fields, reasons = split(api, differences(apache, pybroker), self.known)
+        fields, reasons = split(api, label, differences(apache, pybroker), self.known)
         row = (api, version)
         self.tally.asked[row] += 1
         self.tally.wrong[row] += wrong
@@ -186,6 +194,17 @@ class Pair:
         )
 
 
+def _with_names(value: Plain, names: Mapping[str, str]) -> Plain:
+    match value:
+        case dict():
+            return {name: _with_names(element, names) for name, element in value.items()}
+        case list():
+            return [_with_names(element, names) for element in value]
+        case str():
+            return names.get(value, value)
+    return value
+
+
 def _read(api: ApiSpec, version: int, outcome: Outcome) -> Any:
     """The reply as a message; a text that says what else happened."""
     if not isinstance(outcome, Replied):
@@ -205,7 +224,7 @@ def _unusual_reply(api: ApiSpec, frame: bytes, why: str) -> Any:
 
 
 def _described(outcome: Outcome) -> str:
-    return f"replied {len(outcome.frame)} bytes" if isinstance(outcome, Replied) else type(outcome).__name__
+    return type(outcome).__name__
 
 
 def _brief(request: Any) -> str:

@@ -6,7 +6,7 @@ from pybroker.protocol.message_classes import Message
 from pybroker.protocol.specs import FieldSpec, MessageSpec
 from pybroker.records.batch import crc_is_valid, iter_records, read_batch_header
 from pybroker.records.errors import InvalidRecords
-from pybroker.records.header import next_batch_size
+from pybroker.records.header import CURRENT_MAGIC, next_batch_size
 from pybroker.records.layout import MAGIC_POSITION
 from pybroker.records.legacy import message_crc_is_valid, read_message, records_of
 
@@ -45,8 +45,8 @@ def _plain_one(spec: MessageSpec, field: FieldSpec, value: Any, version: int) ->
     return bytes(value).hex() if isinstance(value, bytes | memoryview) else value
 
 
-def plain_records(data: bytes) -> list[dict[str, Plain]]:
-    """Batches and old messages, and at the end how many bytes make no whole one."""
+def plain_records(data: bytes) -> dict[str, Plain]:
+    """Batches and old messages, and how many bytes are left that make no whole one."""
     found: list[dict[str, Plain]] = []
     position = 0
     try:
@@ -55,20 +55,23 @@ def plain_records(data: bytes) -> list[dict[str, Plain]]:
             position += size
     except InvalidRecords as error:
         found.append({"unreadable": str(error)})
-    if position < len(data):
-        found.append({"left_over_bytes": len(data) - position})
-    return found
+    return {"batches": found, "left_over_bytes": len(data) - position}
 
 
 def _plain_batch(data: bytes) -> dict[str, Plain]:
-    if data[MAGIC_POSITION] < 2:
+    """Fields and records. The CRC is not a field but a fact; what is compressed counts opened, not packed."""
+    if data[MAGIC_POSITION] < CURRENT_MAGIC:
         message = read_message(data, 0, len(data))
-        fields = {**message._asdict(), "body": None, "crc": None, "crc_is_valid": message_crc_is_valid(data)}
-        fields["size_in_bytes"] = len(data)
+        fields = {**message._asdict(), "body": None, "size": len(data)}
+        fields["crc"] = message_crc_is_valid(data)
+        if message.compression_id:
+            fields["value"] = fields["size"] = "packed"
         records = records_of(message)
     else:
         header = read_batch_header(data)
-        fields = {**header._asdict(), "crc": None, "crc_is_valid": crc_is_valid(data)}
+        fields = {**header._asdict(), "crc": crc_is_valid(data)}
+        if header.compression_id:
+            fields["batch_length"] = "packed"
         records = iter_records(data, header)
     fields["records"] = [
         {name: _text(value) for name, value in record._asdict().items()} for record in records

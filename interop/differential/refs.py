@@ -30,6 +30,18 @@ class Made:
     refs: tuple[Ref, ...]
 
 
+def numbered(value: Any, number: int) -> Any:
+    """A copy with the number in place of ``{n}`` in every string, so that each request names something new."""
+    match value:
+        case str():
+            return value.replace("{n}", str(number))
+        case list():
+            return [numbered(element, number) for element in value]
+        case Message():
+            return type(value)(**{name: numbered(getattr(value, name), number) for name in value.__slots__})
+    return value
+
+
 Values = dict[str, Any]
 
 

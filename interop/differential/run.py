@@ -19,6 +19,8 @@ SETTINGS = {
     "default.replication.factor": "1",
     # Its moment would be a matter of chance; the clients' tests prove it.
     "auto.create.topics.enable": "false",
+    # Records bear times of long ago.
+    "log.retention.ms": "-1",
     "offsets.topic.num.partitions": "3",
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.num.partitions": "3",

@@ -69,8 +69,10 @@ class Connection:
         except OSError:
             self._markers_due += not is_complete
 
-    def receive(self) -> Outcome:
+    def receive(self, timeout_s: float | None = None) -> Outcome:
         """What became of the oldest request whose outcome is not known yet."""
+        if self._socket is not None:
+            self._socket.settimeout(self._timeout_s if timeout_s is None else timeout_s)
         try:
             frame = self._frame()
             if _correlation_id(frame) == MARKER:

@@ -2,12 +2,22 @@
 
 from collections.abc import Callable
 
-from interop.differential.scenarios import cluster, fetching, frames, offsets, producing, topics
+from interop.differential.scenarios import (
+    admin,
+    cluster,
+    fetching,
+    frames,
+    groups,
+    offsets,
+    producing,
+    topics,
+)
 from interop.differential.scenarios.world import World
 
 Scenario = tuple[str, frozenset[int], Callable[[World], None]]
 """Name, the APIs that both must serve, and what to do."""
 
+MEMBERSHIP = frozenset({11, 12, 13, 14})
 SCENARIOS: tuple[Scenario, ...] = (
     ("produce", frozenset({0}), producing.produce),
     ("idempotent producers", frozenset({0, 22}), producing.idempotence),
@@ -21,6 +31,18 @@ SCENARIOS: tuple[Scenario, ...] = (
     ("cluster", frozenset({60}), cluster.describe_cluster),
     ("create topics", frozenset({19}), topics.create),
     ("delete topics", frozenset({20}), topics.delete),
+    ("group membership", MEMBERSHIP, groups.membership),
+    ("group requests", MEMBERSHIP, groups.requests),
+    ("group offsets", MEMBERSHIP | {8, 9}, groups.offsets),
+    ("group administration", MEMBERSHIP | {8, 15, 16, 42, 47}, groups.administration),
+    ("delete records", frozenset({21}), admin.records),
+    ("create partitions", frozenset({37}), admin.partitions),
+    ("configurations", frozenset({32, 33, 44}), admin.configs),
+    ("log directories", frozenset({35, 37}), admin.log_dirs),
+    ("elections", frozenset({43, 37}), admin.elections),
+    ("moves", frozenset({45, 46}), admin.moves),
+    ("producers", frozenset({61, 22}), admin.producers),
+    ("acls", frozenset({29}), admin.acls),
     ("init producer id", frozenset({22}), producing.init_producer_id),
     ("broken frames", frozenset({18}), frames.broken),
 )

@@ -23,7 +23,7 @@ def fetch(world: World) -> None:
         batch(),
         compressed(CompressionType.GZIP),
         batch(),
-        compressed(CompressionType.ZSTD),
+        compressed(CompressionType.SNAPPY),
         batch(count=9),
     ):
         world.pair.ask("fill", produce_request("fetch", records), 9)

@@ -1,7 +1,7 @@
 """Produce and InitProducerId."""
 
 from interop.differential.batches import TIME_MS, Sample, batch, few_samples, producer_batch, samples
-from interop.differential.refs import Made, Ref
+from interop.differential.refs import Made
 from interop.differential.scenarios.reading import read_all
 from interop.differential.scenarios.world import Labelled, World
 from pybroker.protocol.messages import InitProducerIdRequest, ProduceRequest
@@ -105,11 +105,7 @@ def idempotence(world: World) -> None:
 def _sequences(world: World, version: int) -> None:
     topic = f"sequences-v{version}"
     world.create_topic(topic, 2)
-    producer = Ref(f"{topic} producer")
-    world.pair.ask(
-        "init", InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000), 1,
-        capture={producer.name: lambda reply: reply.producer_id},
-    )  # fmt: skip
+    producer = world.producer_id(f"{topic} producer")
 
     def send(
         label: str, sequence: int, count: int = 1, epoch: int = 0, *, partition: int = 0, wrong: bool = False,
@@ -152,7 +148,8 @@ def _sequences(world: World, version: int) -> None:
 
 
 def init_producer_id(world: World) -> None:
-    world.exercise(22, _right_ids, wrong=_wrong_ids)
+    """Idempotent producers only, as long as not both have transactions."""
+    world.exercise(22, _right_ids, wrong=_wrong_ids, mutate=int(24 in world.pair.versions))
 
 
 def _right_ids(version: int) -> list[Labelled]:

@@ -4,20 +4,29 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define
 
-from interop.differential.frames import RIGHT_FRAMES, WRONG_FRAMES
+from interop.differential.frames import RIGHT_FRAMES, WRONG_FRAMES, Twist
 from interop.differential.mutations import mutations, sample
-from interop.differential.pair import Pair
-from interop.differential.refs import Ref
+from interop.differential.pair import Pair, Tally
+from interop.differential.refs import Ref, numbered
+from interop.differential.wire import CLIENT_ID
 from interop.support.waiting import wait_until
 from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.message_classes import Message
-from pybroker.protocol.messages import CreateTopicsRequest, FindCoordinatorRequest, MetadataRequest
+from pybroker.protocol.messages import (
+    CreateTopicsRequest,
+    FindCoordinatorRequest,
+    HeartbeatRequest,
+    InitProducerIdRequest,
+    MetadataRequest,
+)
 
 Labelled = tuple[str, Message]
 MUTATIONS_WHOLE = 60
 MUTATIONS_QUICK = 12
 CREATE_TIMEOUT_MS = 30_000
 COORDINATOR_VERSION = 2
+PRODUCER_ID_VERSION = 1
+REBALANCE_IN_PROGRESS = 27
 TOPIC_ID_VERSION = 12
 
 
@@ -27,6 +36,7 @@ class World:
 
     pair: Pair
     quick: bool
+    _number: int = 0
 
     def versions(self, key: int) -> Sequence[int]:
         """The versions of an API to go through: all, or first, middle and last in a quick run."""
@@ -39,16 +49,24 @@ class World:
         return self.pair.versions[key][-1]
 
     def prepare(self) -> None:
-        """Both have their offsets topic, when both have groups, before anything is compared."""
+        """Both have their first block of producer ids and, if both have groups, their offsets topic."""
+        wait_until(self._producer_ids_are_there, "the first producer ids", 60)
         if 10 in self.pair.versions and 11 in self.pair.versions:
             wait_until(self._coordinators_are_found, "the group coordinators", 60)
 
+    def _producer_ids_are_there(self) -> bool:
+        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1)
+        return self._both_answer(request, PRODUCER_ID_VERSION)
+
     def _coordinators_are_found(self) -> bool:
-        request = FindCoordinatorRequest(key="warm-up", key_type=0)
-        before = len(self.pair.tally.findings)
-        replies = self.pair.ask("warm-up", request, COORDINATOR_VERSION)
-        del self.pair.tally.findings[before:]
-        return all(reply is not None and reply.error_code == 0 for reply in replies)
+        return self._both_answer(FindCoordinatorRequest(key="warm-up", key_type=0), COORDINATOR_VERSION)
+
+    def _both_answer(self, request: Message, version: int, code: int = 0) -> bool:
+        """Whether both answer with a code; asked without comparing, as it is a matter of time."""
+        tally, self.pair.tally = self.pair.tally, Tally()
+        replies = self.pair.ask("warm-up", request, version)
+        self.pair.tally = tally
+        return all(reply is not None and reply.error_code == code for reply in replies)
 
     def create_topic(self, name: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> None:
         """A topic on both; its ids are captured as ``id of <name>``."""
@@ -76,6 +94,16 @@ class World:
             capture={f"id of {name}": lambda reply: reply.topics[0].topic_id},
         )
 
+    def producer_id(self, name: str) -> Ref:
+        """A new idempotent producer on both; its id is captured under the name."""
+        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
+        self.pair.ask("init", request, PRODUCER_ID_VERSION, capture={name: lambda reply: reply.producer_id})
+        return Ref(name)
+
+    def until_rebalancing(self, heartbeat: HeartbeatRequest, version: int) -> None:
+        """Wait until both tell a member to join again; how many heartbeats that takes is chance."""
+        wait_until(lambda: self._both_answer(heartbeat, version, REBALANCE_IN_PROGRESS), "the rebalance", 10)
+
     def topic_id(self, name: str) -> Ref:
         return Ref(f"id of {name}")
 
@@ -85,50 +113,49 @@ class World:
         make: Callable[[int], Sequence[Labelled]],
         *,
         wrong: Callable[[int], Sequence[Labelled]] = lambda _version: (),
-        before: Callable[[], None] = lambda: None,
         limit: int | None = None,
         mutate: int = 1,
     ) -> None:
         """Ask an API in every version: right requests, wrong ones by hand, mutations, broken frames.
 
-        ``before`` restores what a request uses up; ``mutate`` is how many of the right requests are mutated.
+        ``{n}`` in a string of a request is a new number each time; ``mutate`` is how many of the right
+        requests are mutated, ``limit`` how many mutations of each are taken in a whole run.
         """
         for version in self.versions(key):
             right = make(version)
             for label, message in right:
-                before()
-                self.pair.ask(label, message, version)
+                self._ask(label, message, version)
             for label, message in wrong(version):
-                before()
-                self.pair.ask(label, message, version, wrong=True)
+                self._ask(label, message, version, wrong=True)
             for label, message in right[:mutate]:
-                self._mutate(key, version, label, message, before, limit)
-            before()
-            self._break_frames(*right[0], version, before)
+                self._mutate(key, version, label, message, limit)
+            self._break_frames(*right[0], version)
 
-    def _mutate(
-        self,
-        key: int,
-        version: int,
-        label: str,
-        message: Message,
-        before: Callable[[], None],
-        limit: int | None,
-    ) -> None:
+    def _mutate(self, key: int, version: int, label: str, message: Message, limit: int | None) -> None:
         count = MUTATIONS_QUICK if self.quick else limit or MUTATIONS_WHOLE
         seed = f"{api_by_key[key].name} v{version} {label}"
         for mutation in sample(mutations(message, version), count, seed):
-            before()
-            self.pair.ask(f"{label}: {mutation.label}", mutation.message, version, wrong=True)
+            self._ask(f"{label}: {mutation.label}", mutation.message, version, wrong=True)
 
-    def _break_frames(self, label: str, message: Message, version: int, before: Callable[[], None]) -> None:
+    def _break_frames(self, label: str, message: Message, version: int) -> None:
         for name, twist in WRONG_FRAMES.items():
-            before()
-            self.pair.ask(f"{label}: {name}", message, version, wrong=True, twist=twist)
+            self._ask(f"{label}: {name}", message, version, wrong=True, twist=twist)
         for name, twist in RIGHT_FRAMES.items():
-            before()
-            self.pair.ask(f"{label}: {name}", message, version, twist=twist)
-        before()
-        self.pair.ask(f"{label}: null client id", message, version, client_id=None)
-        before()
-        self.pair.ask(f"{label}: empty client id", message, version, client_id="")
+            self._ask(f"{label}: {name}", message, version, twist=twist)
+        self._ask(f"{label}: null client id", message, version, client_id=None)
+        self._ask(f"{label}: empty client id", message, version, client_id="")
+
+    def _ask(
+        self,
+        label: str,
+        message: Message,
+        version: int,
+        *,
+        wrong: bool = False,
+        twist: Twist | None = None,
+        client_id: str | None = CLIENT_ID,
+    ) -> None:
+        self._number += 1
+        self.pair.ask(
+            label, numbered(message, self._number), version, wrong=wrong, twist=twist, client_id=client_id
+        )
