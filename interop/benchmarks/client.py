@@ -35,13 +35,13 @@ def parse_options(description: str | None, rounds: int) -> argparse.Namespace:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="fewer scenarios and rounds")
-    parser.add_argument("--rounds", type=int, default=0, help=f"by default {rounds}, and 3 with --quick")
+    parser.add_argument("--rounds", type=int, default=0, help=f"by default {rounds}, and 2 with --quick")
     parser.add_argument(
         "--systems", default=",".join(SYSTEMS), help="which to measure, by commas (default: all)"
     )
     parser.add_argument("--json", type=Path, help="also write every sample to this file")
     options = parser.parse_args()
-    options.rounds = options.rounds or (3 if options.quick else rounds)
+    options.rounds = options.rounds or (2 if options.quick else rounds)
     options.systems = options.systems.split(",")
     unknown = sorted(set(options.systems) - set(SYSTEMS))
     if unknown:
