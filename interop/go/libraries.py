@@ -16,8 +16,8 @@ LIBRARIES: Mapping[str, Library] = {
     ),
     "segmentio": Library(
         name="kafka-go",
-        # Its reader gives nil for both, and its producer has no producer id.
-        traits=Traits(idempotent=False, empty_is_null=True, null_header_values=False, static_members=False),
+        # Its reader gives nil for what is null and what is empty.
+        traits=Traits(idempotent=False, empty_is_null=True, static_members=False),
         strategies=("range", "roundrobin"),
     ),
 }

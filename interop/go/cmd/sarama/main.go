@@ -27,7 +27,7 @@ type client struct{ bootstrap []string }
 func config() *sarama.Config {
 	config := sarama.NewConfig()
 	config.Version = sarama.MaxVersion
-	config.Metadata.Retry.Max = 20
+	config.Metadata.Retry.Max = 200
 	config.Metadata.Retry.Backoff = backoff
 	config.Metadata.RefreshFrequency = time.Second
 	config.Metadata.AllowAutoTopicCreation = false
@@ -143,7 +143,7 @@ func (c *client) OpenProducer(settings *agent.Request) (agent.Producer, error) {
 	config.Producer.Return.Successes = true
 	config.Producer.Return.Errors = true
 	config.Producer.Flush.Frequency = 5 * time.Millisecond
-	config.Producer.Retry.Max = 100
+	config.Producer.Retry.Max = 200
 	config.Producer.Retry.Backoff = backoff
 	config.Net.MaxOpenRequests = 1
 	config.Producer.Idempotent = settings.Idempotent

@@ -140,6 +140,7 @@ var acks = map[string]kafka.RequiredAcks{"0": kafka.RequireNone, "1": kafka.Requ
 
 type producer struct {
 	writer  *kafka.Writer
+	patient bool
 	pending sync.WaitGroup
 	last    chan struct{}
 	failed  agent.FirstError
@@ -169,7 +170,7 @@ func (c *client) OpenProducer(settings *agent.Request) (agent.Producer, error) {
 	}
 	first := make(chan struct{})
 	close(first)
-	return &producer{writer: writer, last: first}, nil
+	return &producer{writer: writer, patient: !settings.AutoCreate, last: first}, nil
 }
 
 func (p *producer) Send(topic string, messages []agent.Message) error {
@@ -194,9 +195,25 @@ func (p *producer) Send(topic string, messages []agent.Message) error {
 		defer p.pending.Done()
 		defer close(done)
 		<-before
-		p.failed.Set(p.writer.WriteMessages(context.Background(), records...))
+		p.failed.Set(p.write(records))
 	}()
 	return nil
+}
+
+// write again while the topic is not known, as kafka-go's documentation has its users do: nothing was sent then.
+func (p *producer) write(records []kafka.Message) error {
+	attempts := 10
+	if p.patient {
+		attempts = 100
+	}
+	for {
+		err := p.writer.WriteMessages(context.Background(), records...)
+		unknown := errors.Is(err, kafka.LeaderNotAvailable) || errors.Is(err, kafka.UnknownTopicOrPartition)
+		if attempts--; !unknown || attempts == 0 {
+			return err
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
 }
 
 func (p *producer) Flush(timeout time.Duration) error {

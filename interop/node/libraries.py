@@ -1,0 +1,27 @@
+"""What each Node library can do, and its agent."""
+
+from collections.abc import Mapping
+
+from interop.agents.client import AgentClient, Library
+from interop.agents.process import AgentProcess
+from interop.node.install import command
+from interop.support.client import Traits
+
+LIBRARIES: Mapping[str, Library] = {
+    "kafkajs": Library(
+        name="kafkajs",
+        # Its producer takes the length of a header's value before it looks for null.
+        traits=Traits(null_header_values=False, static_members=False),
+        strategies=("roundrobin",),
+    ),
+    "platformatic": Library(
+        name="platformatic-kafka", traits=Traits(), strategies=("roundrobin", "cooperative")
+    ),
+}
+"""Agent -> library."""
+
+
+def start(name: str, bootstrap: str) -> AgentClient:
+    """The library's agent, running and connected to `bootstrap`."""
+    library = LIBRARIES[name]
+    return AgentClient(library, AgentProcess(library.name, [*command(name), bootstrap]))
