@@ -37,8 +37,8 @@ class Kcat:
     )
 
     def __init__(self, bootstrap: str) -> None:
-        self._base = [require_tool("kcat", "kcat"), "-b", bootstrap]
-        self.version = _version(self._base[0])
+        self.command = [require_tool("kcat", "kcat"), "-b", bootstrap]
+        self.version = _version(self.command[0])
 
     def create_topic(self, topic: str, partitions: int) -> None:
         """Ask for the metadata of the topic as a producer does, which makes the broker create it."""
@@ -57,10 +57,10 @@ class Kcat:
         }
 
     def producer(self, settings: ProducerSettings) -> Producer:
-        return _Producer(self._base, settings)
+        return _Producer(self.command, settings)
 
     def reader(self, topic: str, partition: int, offset: int) -> Reader:
-        return _Reader(self._base, topic, partition, offset)
+        return _Reader(self.command, topic, partition, offset)
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         offset = self._query(topic, partition, timestamp_ms)
@@ -79,7 +79,7 @@ class Kcat:
         return int(offset)
 
     def _run(self, *arguments: str) -> str:
-        command = [*self._base, *arguments]
+        command = [*self.command, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=CALL_TIMEOUT_S, check=False)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
@@ -156,6 +156,13 @@ class JsonLines:
                 records.append(_received(json.loads(self._lines.get(timeout=deadline.remaining))))
             except queue.Empty:
                 break
+        return records
+
+    def read_some(self, timeout_s: float) -> list[Received]:
+        """The records that are there; waits up to `timeout_s` for the first."""
+        records = self.read(1, timeout_s)
+        while not self._lines.empty():
+            records += self.read(1, 0)
         return records
 
     def close(self) -> None:

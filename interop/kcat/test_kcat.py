@@ -1,16 +1,29 @@
-"""kcat: the journeys of every client, on auto-created topics of one partition."""
+"""kcat: the journeys of every client, on auto-created topics of one partition; as members of groups."""
+
+from collections.abc import Iterator
 
 import pytest
 
 from interop.kcat.client import Kcat
+from interop.kcat.groups import KcatGroups
+from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
 
 
-@pytest.fixture
-def client(server: Server) -> Kcat:
-    return Kcat(server.bootstrap)
-
-
 class TestKcat(Journeys):
     """Topics, records, restart."""
+
+    @pytest.fixture
+    def client(self, server: Server) -> Kcat:
+        return Kcat(server.bootstrap)
+
+
+class TestKcatGroups(GroupJourneys):
+    """Consumer groups: kcat -G."""
+
+    @pytest.fixture
+    def client(self, server: Server) -> Iterator[KcatGroups]:
+        client = KcatGroups(server.bootstrap)
+        yield client
+        client.close()
