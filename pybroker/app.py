@@ -71,6 +71,7 @@ from pybroker.server.listener import CannotListen, Server
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirUnusable
 from pybroker.storage.files import Files, system_files
+from pybroker.storage.handles import raise_descriptor_limit
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.log_manager import LoadProgress, LogManager
 
@@ -89,6 +90,7 @@ def serve(config: BrokerConfig) -> int:
     Raises:
         StartupError: it cannot start; the message is one line for the user.
     """
+    raise_descriptor_limit()
     gc.disable()
     gauge = StallGauge()
     failure: StartupError | None = None

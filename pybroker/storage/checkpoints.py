@@ -110,9 +110,11 @@ def read_partition_metadata(files: Files, directory: str) -> TopicId | None:
 
 
 def write_partition_metadata(files: Files, directory: str, topic_id: TopicId) -> None:
-    """Writes ``partition.metadata``; like Kafka's it does not end in a newline."""
+    """Writes ``partition.metadata``, which is not durable yet; like Kafka's it does not end in a newline."""
     text = f"version: {_VERSION}\ntopic_id: {topic_id_text(topic_id)}"
-    files.replace_bytes(join(directory, names.PARTITION_METADATA), text.encode())
+    path = join(directory, names.PARTITION_METADATA)
+    files.write_bytes(path + ".tmp", text.encode())
+    files.rename(path + ".tmp", path)
 
 
 def take_clean_shutdown_mark(files: Files, directory: str) -> bool:

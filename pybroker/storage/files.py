@@ -22,6 +22,9 @@ _HAS_POSITIONED_IO = hasattr(os, "pread") and hasattr(os, "pwrite")
 class Files:
     """The operating system's files. Methods raise ``OSError`` and nothing else."""
 
+    parallel_syncs = 16
+    """How many threads may sync at once: file systems commit what waits together as one."""
+
     def open(self, path: str, *, create: bool = False) -> int:
         """A descriptor for reading and writing."""
         return os.open(path, _OPEN_FLAGS | os.O_CREAT if create else _OPEN_FLAGS, 0o644)

@@ -3,6 +3,7 @@
 A slice on its way to a socket holds the descriptor itself, never its number: numbers are reused.
 """
 
+import contextlib
 import errno
 import os
 from collections import deque
@@ -162,6 +163,19 @@ def default_handle_limit() -> int:
     if soft == resource.RLIM_INFINITY:
         return 65536
     return max(64, min(65536, soft // 3))
+
+
+def raise_descriptor_limit() -> None:
+    """Lets this process have as many descriptors as it may ask for, where the system lets it."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS says "unlimited" and refuses it: there the soft limit stays.
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def join(directory: str, name: str) -> str:

@@ -65,6 +65,7 @@ class LogFiles:
         self._epochs = loaded.epochs
         self._snapshots = loaded.snapshots
         self._cuts = 0
+        self._topic_id_is_durable = True
         self._set_config(config)
 
     # -- facts
@@ -213,13 +214,15 @@ class LogFiles:
             index_bytes=self._config.segment_index_bytes,
         )
 
-    def _take_snapshot(self, *, sync: bool = False) -> None:
+    def _take_snapshot(self) -> str | None:
+        """The path of a new snapshot, which is not durable yet; None when there is one or none is needed."""
         offset = self.producers.end_offset
         if offset in self._snapshots or (not self._snapshots and offset == self.log_start_offset):
-            return
-        data = encode_snapshot(self.producers.active().values())
-        self._context.files.write_bytes(self._snapshot_path(offset), data, sync=sync)
+            return None
+        path = self._snapshot_path(offset)
+        self._context.files.write_bytes(path, encode_snapshot(self.producers.active().values()))
         self._snapshots.add(offset)
+        return path
 
     def _snapshot_path(self, offset: Offset) -> str:
         return join(self._place.path, names.segment_file(offset, names.SNAPSHOT))
@@ -285,7 +288,7 @@ class LogFiles:
         Writes pending index entries now. Run the job, in a thread if you like, then :meth:`flush_done`.
         """
         offset = self.log_end_offset if up_to is None else up_to
-        if offset <= self.recovery_point and not self._epochs.dirty:
+        if offset <= self.recovery_point and not self._epochs.dirty and self._topic_id_is_durable:
             return None
         paths: list[str] = []
         try:
@@ -299,6 +302,9 @@ class LogFiles:
         paths += [
             self._snapshot_path(snapshot) for snapshot in self._snapshots if snapshot >= self.recovery_point
         ]
+        if not self._topic_id_is_durable:
+            paths.append(join(self._place.path, names.PARTITION_METADATA))
+            self._topic_id_is_durable = True
         epochs = self._epochs.entries if self._epochs.dirty else None
         self._epochs.dirty = False
         return FlushJob(self._context.files, self._place.path, paths, epochs, offset, self._cuts)
@@ -320,14 +326,31 @@ class LogFiles:
             self.flush_done(job)
 
     def close(self) -> None:
-        """Flushes, leaves a producer snapshot at the end, and lets all descriptors go."""
+        """Flushes, leaves a producer snapshot at the end, and lets all descriptors go; blocking."""
+        job = self.prepare_close()
+        if job is not None:
+            try:
+                job.run()
+            except OSError as error:
+                self._fail(error)
+            self.flush_done(job)
+        self.close_handles()
+
+    def prepare_close(self) -> FlushJob | None:
+        """Writes what is pending and a producer snapshot at the end; what is left to sync, if anything.
+
+        Run the job, in a thread if you like, then :meth:`flush_done` and :meth:`close_handles`.
+        """
         try:
             self._segments.active.write_indexes(final=True)
-            self._take_snapshot(sync=True)
+            snapshot = self._take_snapshot()
         except OSError as error:
             self._fail(error)
-        self.flush()
-        self.close_handles()
+        job = self.prepare_flush()
+        if job is None and snapshot is not None:
+            end = self.log_end_offset
+            job = FlushJob(self._context.files, self._place.path, [snapshot], None, end, self._cuts)
+        return job
 
     def close_handles(self) -> None:
         """Lets all descriptors go without writing anything (a failed disk, a deleted partition)."""
@@ -343,7 +366,7 @@ class LogFiles:
         self._place.path = path
 
     def assign_topic_id(self, topic_id: TopicId) -> None:
-        """Writes ``partition.metadata``. A log keeps the id it has."""
+        """Writes ``partition.metadata``, durable with the next flush. A log keeps the id it has."""
         if self.topic_id == topic_id:
             return
         if self.topic_id is not None:
@@ -353,6 +376,7 @@ class LogFiles:
         except OSError as error:
             self._fail(error)
         self.topic_id = topic_id
+        self._topic_id_is_durable = False
 
     # -- failure
 

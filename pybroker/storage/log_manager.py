@@ -6,6 +6,7 @@ Source: ``LogManager`` of Kafka 3.9.
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from attrs import Factory, define, frozen
 
@@ -13,6 +14,7 @@ from pybroker.model.ids import Offset, TopicId, TopicPartition
 from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirFailed, LogDirUnusable, StorageError
+from pybroker.storage.flush import FlushJob
 from pybroker.storage.handles import join
 from pybroker.storage.loader import create_log, open_log
 from pybroker.storage.log import Log
@@ -447,13 +449,25 @@ class LogManager(LogDirs):
         self.release()
 
     def _close_logs(self, path: str) -> bool:
+        jobs: list[tuple[Log, FlushJob]] = []
         for log in (*self._logs_in(path), *self._logs.future.values()):
+            if log.log_dir != path:
+                continue
             try:
-                if log.log_dir == path:
-                    log.close()
+                job = log.prepare_close()
             except StorageError as error:
                 logger.error("closing %s: %s", log.topic_partition, error)
                 return False
+            if job is not None:
+                jobs.append((log, job))
+        try:
+            with ThreadPoolExecutor(self._files.parallel_syncs, thread_name_prefix="sync") as pool:
+                list(pool.map(FlushJob.run, [job for _log, job in jobs]))
+        except OSError as error:
+            self._take_offline(path, error)
+            return False
+        for log, job in jobs:
+            log.flush_done(job)
         return True
 
     def _loaded_dirs(self) -> list[str]:

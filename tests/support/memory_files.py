@@ -34,6 +34,7 @@ class MemoryFiles(Files):
     """Counts every change; ``cut_at`` names the one at which the power goes (0 is the first)."""
 
     def __init__(self, now_ms: Callable[[], int] = lambda: 0) -> None:
+        self.parallel_syncs = 1
         self.names: dict[str, Inode] = {}
         self.directories: set[str] = set()
         self.durable_names: dict[str, Inode] = {}
