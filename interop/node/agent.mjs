@@ -87,8 +87,10 @@ export function* pieces(messages) {
   for (let at = 0; at < messages.length; at += 1000) yield messages.slice(at, at + 1000)
 }
 
-const words = error => [error?.message, error?.cause && words(error.cause), ...(error?.errors ?? []).map(words)]
-  .filter(Boolean).join(': ')
+const allWords = error => [error?.message, ...[error?.cause, ...(error?.errors ?? [])].filter(Boolean).flatMap(allWords)]
+
+/** An error's words and its causes', each once: a library that retries gathers many of the same. */
+const words = error => [...new Set(allWords(error))].filter(Boolean).join(': ')
 
 /** Answers until the input ends. `library` has a method for each call that names no id; producers and consumers too. */
 export async function serve(library) {

@@ -15,7 +15,10 @@ LIBRARIES: Mapping[str, Library] = {
         strategies=("roundrobin",),
     ),
     "platformatic": Library(
-        name="platformatic-kafka", traits=Traits(), strategies=("roundrobin", "cooperative")
+        name="platformatic-kafka",
+        # A static member of it leaves the group when it is closed, as any other.
+        traits=Traits(static_members=False),
+        strategies=("roundrobin", "cooperative"),
     ),
 }
 """Agent -> library."""

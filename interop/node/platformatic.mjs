@@ -11,7 +11,7 @@ import { EARLIEST, LATEST, Records, SendQueue, bytes, pieces, serve } from './ag
 const manifest = fileURLToPath(new URL('../package.json', import.meta.resolve('@platformatic/kafka')))
 const version = JSON.parse(readFileSync(manifest)).version
 const common = {
-  clientId: 'interop', bootstrapBrokers: [process.argv[2]], retries: 100, retryDelay: 200, timeout: 10000,
+  clientId: 'interop', bootstrapBrokers: [process.argv[2]], retries: 300, retryDelay: 200, timeout: 10000,
   metadataMaxAge: 1000,
 }
 const acks = { 0: 0, 1: 1, all: -1 }
