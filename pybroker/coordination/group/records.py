@@ -109,6 +109,21 @@ def group_value(group: ClassicGroup, assignments: Mapping[str, bytes]) -> bytes:
     return _PREFIX.pack(GROUP_VALUE) + encode(value, GROUP_VALUE)
 
 
+def key_kind(key: bytes | None) -> int:
+    """The kind of record that a key begins.
+
+    Raises:
+        UnreadableRecord: the key is none at all.
+    """
+    return _kind(key)
+
+
+def newest_offset_key(key: bytes) -> bytes:
+    """The same key of an offset, as it is written today: before Kafka 0.9 its version was 0, with the same
+    fields."""
+    return key if key.startswith(_OFFSET_KEY_PREFIX) else _OFFSET_KEY_PREFIX + key[_PREFIX_BYTES:]
+
+
 def read_key(key: bytes | None) -> RecordKey | None:
     """What a record is about; None for kinds that are not the classic coordinator's.
 

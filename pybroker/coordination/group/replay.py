@@ -1,99 +1,171 @@
-"""Groups and offsets out of the log of ``__consumer_offsets``: the same values that decisions store."""
+"""Groups and offsets out of the log of ``__consumer_offsets``: the same values that decisions store.
+
+Most commits are overtaken by later ones. So while the log is read only the latest bytes of each key are kept,
+and only what is left in the end is decoded.
+"""
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
+from zlib import crc32
 
 from pybroker.coordination.group.group import ClassicGroup
-from pybroker.coordination.group.offsets import CommittedOffset, StoredOffset
+from pybroker.coordination.group.offsets import StoredOffset
 from pybroker.coordination.group.records import (
+    GROUP_KEY,
+    OFFSET_KEYS,
     GroupKey,
     OffsetKey,
     UnreadableRecord,
+    key_kind,
+    newest_offset_key,
     read_group_value,
     read_key,
     read_offset_value,
 )
-from pybroker.model.ids import Offset, ProducerId, TopicPartition
+from pybroker.model.ids import NO_PRODUCER_ID, Offset, ProducerId
 from pybroker.records.control import ControlRecordType, read_end_transaction_marker
 from pybroker.records.header import BatchHeader, Buffer, Record
 
 logger = logging.getLogger(__name__)
 
-_Offsets = dict[TopicPartition, StoredOffset]
+BUCKETS = 256
+
+OFFSET_BYTES = 8
+
+_Kept = bytes
+"""The offset of a record's batch, and its value. In one piece, because the garbage collector does not look at
+bytes, nor at dicts of them: a million of anything else takes it 100 ms and more, again and again."""
+
+
+class _Latest:
+    """The latest value of each key. In buckets, because one dict of a million keys takes 90 ms to grow; by a
+    checksum, so that each run finds the same order."""
+
+    def __init__(self) -> None:
+        self._buckets: list[dict[bytes, _Kept]] = [{} for _ in range(BUCKETS)]
+
+    def of(self, key: bytes) -> dict[bytes, _Kept]:
+        """The bucket of a key."""
+        return self._buckets[crc32(key) % BUCKETS]
+
+    def drain(self) -> Iterator[tuple[bytes, bytes, Offset]]:
+        """Everything, once: (key, value, batch offset)."""
+        while self._buckets:
+            for key, kept in self._buckets.pop().items():
+                yield key, *_unpacked(kept)
+
+
+def _packed(value: bytes, batch_offset: Offset) -> _Kept:
+    return batch_offset.to_bytes(OFFSET_BYTES, "big") + value
+
+
+def _unpacked(kept: _Kept) -> tuple[bytes, Offset]:
+    return kept[OFFSET_BYTES:], int.from_bytes(kept[:OFFSET_BYTES], "big")
 
 
 class GroupReplay:
     """Takes the records of one partition in order; :meth:`finish`, called once, makes groups of them."""
 
     def __init__(self) -> None:
+        self._group_records = _Latest()
+        self._offset_records = _Latest()
+        self._transactional: dict[ProducerId, dict[bytes, _Kept]] = {}
         self._groups: dict[str, ClassicGroup] = {}
-        self._offsets: defaultdict[str, _Offsets] = defaultdict(dict)
-        self._transactional: dict[ProducerId, defaultdict[str, _Offsets]] = {}
-        self._open: dict[str, dict[ProducerId, _Offsets]] = {}
 
     def control(self, header: BatchHeader, batch: Buffer) -> None:
         """The end of a transaction: its offsets count now, or never."""
         marker = read_end_transaction_marker(batch)
         if marker is None:
             return
-        by_group = self._transactional.pop(header.producer_id, None)
-        if by_group is None or marker.type is not ControlRecordType.COMMIT:
+        ended = self._transactional.pop(header.producer_id, None)
+        if ended is None or marker.type is not ControlRecordType.COMMIT:
             return
-        for group_id, offsets in by_group.items():
-            for tp, stored in offsets.items():
-                known = self._offsets[group_id].get(tp)
-                if known is None or known.batch_offset < stored.batch_offset:
-                    self._offsets[group_id][tp] = stored
+        for key, kept in ended.items():
+            bucket = self._offset_records.of(key)
+            known = bucket.get(key)
+            if known is None or known[:OFFSET_BYTES] < kept[:OFFSET_BYTES]:
+                bucket[key] = kept
 
-    def apply(self, header: BatchHeader, record: Record, first_offset: Offset, now_ms: int) -> None:
+    def apply(self, header: BatchHeader, record: Record, first_offset: Offset) -> None:
         """One record; ``first_offset`` is that of the first record of its batch.
 
-        Kinds that the classic coordinator does not know are passed over, records that it cannot read too,
-        with a warning: one damaged record must not take all groups of the partition away.
+        Kinds that the classic coordinator does not know are passed over.
         """
+        key, value = record.key, record.value
         try:
-            self._apply(header, record, first_offset, now_ms)
+            kind = key_kind(key)
         except UnreadableRecord as error:
             logger.warning("record at offset %d of the offsets topic is unreadable: %s", record.offset, error)
-
-    def _apply(self, header: BatchHeader, record: Record, first_offset: Offset, now_ms: int) -> None:
-        key, value = read_key(record.key), record.value
-        if isinstance(key, OffsetKey):
-            commit = None if value is None else read_offset_value(value)
-            self._keep_offset(self._target(header, key.group_id), key.tp, commit, first_offset)
-        elif isinstance(key, GroupKey):
-            if value is None:
-                self._groups.pop(key.group_id, None)
+            return
+        assert key is not None
+        if kind in OFFSET_KEYS:
+            key = newest_offset_key(key)
+            if header.is_transactional:
+                target = self._transactional.setdefault(header.producer_id, {})
             else:
-                self._groups[key.group_id] = read_group_value(key.group_id, value, now_ms)
-
-    def _target(self, header: BatchHeader, group_id: str) -> _Offsets:
-        if not header.is_transactional:
-            return self._offsets[group_id]
-        return self._transactional.setdefault(header.producer_id, defaultdict(dict))[group_id]
-
-    def _keep_offset(
-        self, target: _Offsets, tp: TopicPartition, commit: CommittedOffset | None, first_offset: Offset
-    ) -> None:
-        if commit is None:
-            target.pop(tp, None)
+                target = self._offset_records.of(key)
+        elif kind == GROUP_KEY:
+            target = self._group_records.of(key)
         else:
-            target[tp] = StoredOffset(commit, first_offset)
+            return
+        if value is None:
+            target.pop(key, None)
+        else:
+            target[key] = _packed(value, first_offset)
 
-    def finish(self, now_ms: int) -> Iterator[ClassicGroup]:
-        """All groups, one by one: those with a record, and those that only have offsets."""
-        for producer_id, by_group in self._transactional.items():
-            for group_id, offsets in by_group.items():
-                if offsets:
-                    self._open.setdefault(group_id, {})[producer_id] = offsets
-        for group_id in dict.fromkeys((*self._groups, *self._offsets, *self._open)):
-            group = self._groups.get(group_id)
-            stored, open_ones = self._offsets.get(group_id), self._open.get(group_id)
-            if group is None:
-                if not stored and not open_ones:
-                    continue
-                group = ClassicGroup(group_id, now_ms)
-            group.offsets.stored = stored or {}
-            group.offsets.transactional = open_ones or {}
-            yield group
+    def finish(self, now_ms: int) -> Iterator[ClassicGroup | None]:
+        """All groups, one by one: those with a record, and those that only have offsets. In small steps:
+        None is a step that completes no group.
+
+        Records that cannot be read are passed over with a warning: one that is damaged must not take all
+        groups of the partition away.
+        """
+        for key, value, _ in self._group_records.drain():
+            self._take_group(key, value, now_ms)
+            yield None
+        for key, value, batch_offset in self._offset_records.drain():
+            self._take_offset(key, value, batch_offset, NO_PRODUCER_ID, now_ms)
+            yield None
+        for producer_id, kept in self._transactional.items():
+            for key, one in kept.items():
+                self._take_offset(key, *_unpacked(one), producer_id, now_ms)
+                yield None
+        while self._groups:
+            yield self._groups.popitem()[1]
+
+    def _take_group(self, key: bytes, value: bytes, now_ms: int) -> None:
+        try:
+            known = read_key(key)
+            assert isinstance(known, GroupKey)
+            self._groups[known.group_id] = read_group_value(known.group_id, value, now_ms)
+        except UnreadableRecord as error:
+            _warn(key, error)
+
+    def _take_offset(
+        self, key: bytes, value: bytes, batch_offset: Offset, producer_id: ProducerId, now_ms: int
+    ) -> None:
+        try:
+            known = read_key(key)
+            assert isinstance(known, OffsetKey)
+            stored = StoredOffset(read_offset_value(value), batch_offset)
+        except UnreadableRecord as error:
+            _warn(key, error)
+            return
+        group = self._groups.get(known.group_id)
+        if group is None:
+            group = self._groups[known.group_id] = ClassicGroup(known.group_id, now_ms)
+        if producer_id == NO_PRODUCER_ID:
+            group.offsets.stored[known.tp] = stored
+        else:
+            group.offsets.transactional.setdefault(producer_id, {})[known.tp] = stored
+
+
+def _warn(key: bytes, error: UnreadableRecord) -> None:
+    logger.warning("record with the key %r of the offsets topic is unreadable: %s", key, error)
+
+
+def steps(items: Iterator[ClassicGroup | None], size: int) -> Iterator[list[ClassicGroup]]:
+    """The groups among so many steps of :meth:`GroupReplay.finish` at a time."""
+    while some := list(islice(items, size)):
+        yield [group for group in some if group is not None]

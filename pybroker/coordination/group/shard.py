@@ -30,15 +30,15 @@ from pybroker.coordination.group.rebalance import (
     on_sync_timeout,
     prepare,
 )
-from pybroker.coordination.group.replay import GroupReplay
+from pybroker.coordination.group.replay import GroupReplay, steps
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import DEAD
 from pybroker.coordination.group.syncing import heartbeat, sync
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
 
-SLICE = 128
-"""Groups that are gone through in one stretch on the trio thread."""
+STEPS = 32
+"""Groups, or offsets, that are gone through between two looks at the clock."""
 
 
 class GroupShard:
@@ -180,7 +180,7 @@ class GroupShard:
     def loaded(self, replay: GroupReplay, now_ms: int) -> Iterator[Effects]:
         """The log has been read: from now on members must be heard of again. In slices; until the last one
         nothing is asked of this shard."""
-        for groups in _slices(replay.finish(now_ms)):
+        for groups in steps(replay.finish(now_ms), STEPS):
             effects = Effects(now_ms)
             for group in groups:
                 self.groups[group.group_id] = group
@@ -215,5 +215,5 @@ class GroupShard:
 
 def _slices(groups: Iterable[ClassicGroup]) -> Iterator[Sequence[ClassicGroup]]:
     remaining = iter(groups)
-    while some := tuple(islice(remaining, SLICE)):
+    while some := tuple(islice(remaining, STEPS)):
         yield some

@@ -2,7 +2,6 @@
 partition, served while it leads, unloaded when it ceases to.
 """
 
-import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,35 +22,19 @@ from pybroker.coordination.effects import (
     TimerKey,
     Token,
 )
+from pybroker.coordination.runtime.loading import in_slices, read_log
 from pybroker.coordination.runtime.log_port import CoordinatorLog
 from pybroker.instruments.clock import Timer, TimerQueue
+from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, LeaderEpoch, Offset
-from pybroker.records.batch import iter_records
 from pybroker.records.builder import RecordBatchBuilder
-from pybroker.records.errors import InvalidRecords
-from pybroker.records.header import BatchHeader, Buffer, CompressionType, Record, iter_batch_headers
+from pybroker.records.header import CompressionType
 from pybroker.storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-REPLAY_READ_BYTES = 16 * 1024
-REPLAY_SLICE_RECORDS = 128
-"""After so many bytes (one batch at least), and so many records of one batch, others get their turn."""
-
-FREEZE_EVERY_RECORDS = 4000
-"""What a large log leaves in memory is no garbage, and stays: without this the collector would walk through
-it again and again, for 100 ms and more at a time."""
-
 ACKS_ALL = -1
-
-
-class Replay(Protocol):
-    """Collects what a log holds."""
-
-    def control(self, header: BatchHeader, batch: Buffer) -> None: ...
-
-    def apply(self, header: BatchHeader, record: Record, first_offset: Offset, now_ms: int) -> None: ...
 
 
 class Shard(Protocol):
@@ -154,6 +137,7 @@ class Shards(Generic[S]):
         self._settings = settings
         self._slots: dict[int, Slot[S]] = {}
         self._nursery: trio.Nursery | None = None
+        self._loading = trio.Lock()
         self._is_stopping = False
 
     def __iter__(self) -> Iterator[Slot[S]]:
@@ -216,27 +200,37 @@ class Shards(Generic[S]):
             self.spawn(self._unload, slot)
 
     async def _unload(self, slot: Slot[S]) -> None:
+        pace = Pace()
         for effects in slot.shard.unloaded(self._now_ms()):
             self.carry_out(slot, effects)
-            await trio.lowlevel.checkpoint()
+            if pace.is_over:
+                await pace.rest()
 
     async def _load(self, slot: Slot[S]) -> None:
+        if slot.log.log_start_offset == slot.log.log_end_offset:
+            await self._load_now(slot)
+            return
+        # One after the other: with all at once, others would wait for a slice of each.
+        async with self._loading:
+            if not slot.is_over():
+                await self._load_now(slot)
+
+    async def _load_now(self, slot: Slot[S]) -> None:
         started_ms = self._now_ms()
         replay = slot.shard.start_replay()
+        pace = Pace()
         try:
-            await self._replay(slot, replay)
+            await read_log(slot.log, replay, pace, slot.is_over)
         except StorageError as error:
             # It stays as it is: to serve without what is stored would send consumers back to the start.
             logger.error("%s-%d cannot be loaded: %s", self._name, slot.index, error)
             return
         if slot.is_over():
             return
-        for effects in slot.shard.loaded(replay, self._now_ms()):
-            self.carry_out(slot, effects)
-            await trio.lowlevel.checkpoint()
-            if slot.is_over():
-                await self._unload(slot)
-                return
+        await in_slices(slot.shard.loaded(replay, started_ms), pace, partial(self.carry_out, slot))
+        if slot.is_over():
+            await self._unload(slot)
+            return
         slot.is_loading = False
         logger.info(
             "%s-%d is loaded, in epoch %d, after %d ms",
@@ -245,44 +239,6 @@ class Shards(Generic[S]):
             slot.log.leader_epoch,
             self._now_ms() - started_ms,
         )
-
-    async def _replay(self, slot: Slot[S], replay: Replay) -> None:
-        log = slot.log
-        offset = log.log_start_offset
-        done = frozen = 0
-        while not slot.is_over() and offset < log.log_end_offset:
-            data = log.read(offset, REPLAY_READ_BYTES)
-            if not data:
-                return
-            for position, header in iter_batch_headers(data):
-                batch = memoryview(data)[position : position + header.size_in_bytes]
-                offset = header.next_offset
-                done += header.record_count
-                for _ in self._replay_batch(replay, header, batch):
-                    await trio.lowlevel.checkpoint()
-                    if slot.is_over():
-                        return
-            await trio.lowlevel.checkpoint()
-            if done - frozen >= FREEZE_EVERY_RECORDS:
-                frozen = done
-                gc.freeze()
-
-    def _replay_batch(self, replay: Replay, header: BatchHeader, batch: memoryview) -> Iterator[None]:
-        """Yields whenever others should get their turn."""
-        if header.is_control:
-            replay.control(header, batch)
-            return
-        now_ms = self._now_ms()
-        first_offset: Offset | None = None
-        try:
-            for count, record in enumerate(iter_records(batch, header), 1):
-                if first_offset is None:
-                    first_offset = record.offset
-                replay.apply(header, record, first_offset, now_ms)
-                if count % REPLAY_SLICE_RECORDS == 0:
-                    yield
-        except InvalidRecords as error:
-            logger.error("%s: batch at offset %d is damaged: %s", self._name, header.base_offset, error)
 
     # -- asking --------------------------------------------------------------------------------------
 

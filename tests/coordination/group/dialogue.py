@@ -218,7 +218,7 @@ class Dialogue:
             self.carry_out(effects)
         assert not self.timers, "nothing is left of the old one"
         self.shard = GroupShard(self.rules, lambda: f"id{next(self.ids)}")
-        for effects in self.shard.loaded(read_log(self.shard, self.log, self.now_ms), self.now_ms):
+        for effects in self.shard.loaded(read_log(self.shard, self.log), self.now_ms):
             self.carry_out(effects)
 
     def replayed(self) -> GroupShard:
@@ -228,16 +228,16 @@ class Dialogue:
 
 def replay(records: Sequence[CoordinatorRecord], rules: GroupRules, now_ms: int) -> GroupShard:
     shard = GroupShard(rules, lambda: "unused")
-    for _ in shard.loaded(read_log(shard, records, now_ms), now_ms):
+    for _ in shard.loaded(read_log(shard, records), now_ms):
         continue
     return shard
 
 
-def read_log(shard: GroupShard, records: Sequence[CoordinatorRecord], now_ms: int) -> GroupReplay:
+def read_log(shard: GroupShard, records: Sequence[CoordinatorRecord]) -> GroupReplay:
     reading = shard.start_replay()
     builder = RecordBatchBuilder()
     builder.append(b"", b"", 0)
     header = read_batch_header(builder.build())
     for offset, (key, value) in enumerate(records):
-        reading.apply(header, Record(offset, 0, key, value), offset, now_ms)
+        reading.apply(header, Record(offset, 0, key, value), offset)
     return reading
