@@ -102,7 +102,9 @@ class Segment:
         self.created_ms = now_ms
         self.reset_indexes()
         handle = self._context.handles.open(self.path(), self, create=True)
-        self._context.files.truncate(handle.fd, 0)
+        # Not for nothing: ext4 writes out all of a file that was ever cut to nothing when it is closed.
+        if self._context.files.size(self.path()):
+            self._context.files.truncate(handle.fd, 0)
         self._context.index_cache.loaded(self)
 
     def open_handle(self) -> FileHandle:

@@ -1,8 +1,15 @@
 """Appending: offsets, stamps, rolling, and what a failed write leaves."""
 
+from pathlib import Path
+
+import pytest
+
 from pybroker.records.header import crc_is_valid, iter_batch_headers
+from pybroker.storage.context import StorageContext
+from pybroker.storage.files import Files
+from pybroker.storage.loader import open_log
 from pybroker.storage.log_config import LogConfig
-from tests.storage.conftest import Clock, OpenLog, all_offsets, all_records, batch
+from tests.storage.conftest import PARTITION, Clock, OpenLog, all_offsets, all_records, batch
 
 
 def test_offsets_are_dense_over_batches(open_at: OpenLog) -> None:
@@ -101,3 +108,27 @@ def test_relative_offsets_beyond_32_bits_roll(open_at: OpenLog) -> None:
         log.append_as_follower(one)
     assert [segment.base_offset for segment in log.segments] == [0, far + 1, 2 * far + 9]
     assert all_offsets(log) == [5, far, far + 1, 2 * far + 9]
+
+
+class WatchedFiles(Files):
+    """Notes which files are truncated."""
+
+    def __init__(self) -> None:
+        self.cut: list[str] = []
+
+    def truncate(self, fd: int, size: int) -> None:
+        self.cut.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        super().truncate(fd, size)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are asked of Linux")
+def test_a_new_segment_is_not_cut_to_nothing(tmp_path: Path, clock: Clock) -> None:
+    """ext4 writes out, on close, all of a file that was ever truncated to nothing."""
+    files = WatchedFiles()
+    context = StorageContext(now_ms=clock.now_ms, files=files)
+    (tmp_path / "orders-3").mkdir()
+    log = open_log(str(tmp_path / "orders-3"), PARTITION, LogConfig(), context, clean=True)
+    log.append_as_leader(batch(3), 0)
+    log.roll()
+    log.append_as_leader(batch(3), 0)
+    assert not [path for path in files.cut if path.endswith(".log")]
