@@ -13,6 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import trio
@@ -34,8 +35,10 @@ from pybroker.coordination.fetch_sessions import FetchSessionCache
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.producer_ids import ProducerIds
 from pybroker.coordination.runtime.groups import GroupCoordinator
+from pybroker.handlers.late import LateHandler
 from pybroker.handlers.local_channel import LocalChannel
 from pybroker.handlers.registry import Services, build_registry
+from pybroker.handlers.routes import Route
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.metrics import ServerMetrics
 from pybroker.instruments.progress import ProgressLine
@@ -123,7 +126,7 @@ def _stalls(gauge: StallGauge) -> str:
     return (
         f"the longest stretch on the loop was {gauge.worst_s * 1000:.1f} ms "
         f"({gauge.worst_cpu_s * 1000:.1f} ms of CPU) in {gauge.worst_task or 'no task'}, "
-        f"the most CPU in one {gauge.most_cpu_s * 1000:.1f} ms, "
+        f"the most CPU in one {gauge.most_cpu_s * 1000:.1f} ms in {gauge.most_cpu_task}, "
         f"and 99.9 % of {gauge.steps} were within {gauge.percentile_s() * 1000:.1f} ms"
     )
 
@@ -395,7 +398,7 @@ class Broker:
         self._maintenance = maintenance
         nursery.start_soon(maintenance.run)
         await nursery.start(server.run)
-        nursery.start_soon(warm_codecs)
+        nursery.start_soon(warm_codecs, self._routes)
 
     async def _register(self, session: Store) -> None:
         assert self._server is not None
@@ -560,9 +563,19 @@ _HOT = ((18, 3), (3, 12), (0, 9), (0, 10), (1, 11), (1, 16), (22, 4), (2, 7), (1
 """API keys and versions that today's clients begin with."""
 
 
-async def warm_codecs() -> None:
-    """Generates the codecs of the hottest messages, after the port is open, one in a turn."""
+_GENERATORS = ("primitives", "schema", "generate_decoder", "generate_encoder")
+
+
+async def warm_codecs(routes: Mapping[int, Route]) -> None:
+    """Makes the handlers and the codecs of the hottest messages after the port is open, one in a turn."""
+    for module in _GENERATORS:
+        import_module(f"pybroker.protocol.{module}")
+        await trio.lowlevel.checkpoint()
     for key, version in _HOT:
+        handler = routes[key].handler
+        if isinstance(handler, LateHandler):
+            handler.made()
+            await trio.lowlevel.checkpoint()
         api = api_by_key[key]
         decoder(api.request, version)
         await trio.lowlevel.checkpoint()

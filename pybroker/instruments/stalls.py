@@ -31,6 +31,7 @@ class StallGauge(trio.abc.Instrument):
         self.worst_s = 0.0
         self.worst_cpu_s = 0.0
         self.most_cpu_s = 0.0
+        self.most_cpu_task = ""
         self.worst_task = ""
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002 - trio's signature
@@ -45,6 +46,7 @@ class StallGauge(trio.abc.Instrument):
         self.steps += 1
         if used_s > self.most_cpu_s:
             self.most_cpu_s = used_s
+            self.most_cpu_task = task.name
         if took_s < BUCKET_S:  # by far the most steps
             self._counts[0] += 1
             return
