@@ -33,6 +33,8 @@ BENCHMARKS = (
     Benchmark("startup", "start to the first answer, idle memory", quick=("--quick",)),
     Benchmark("latency", "single messages: requests per second, latency", quick=("--quick",)),
     Benchmark("throughput", "MB/s in and out, CPU, memory, stretches of the loop", quick=("--quick",)),
+    Benchmark("log", "append, fetch, opening, memory of logs, beside system calls", quick=("--quick",)),
+    Benchmark("recovery", "starts after an unclean stop, beside Apache Kafka", quick=("--quick",)),
 )
 
 

@@ -7,7 +7,10 @@ ends with a table of results that names its seed.
 import subprocess
 import sys
 
-KINDS = {"mutated-frames": "interop.soak.mutated_frames"}
+KINDS = {
+    "mutated-frames": "interop.soak.mutated_frames",
+    "many-partitions": "interop.soak.many_partitions",
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -55,6 +55,7 @@ class PybrokerServer:
     """`python -m pybroker serve` of this checkout, with its own data directory."""
 
     name = "pybroker"
+    START_TIMEOUT_S = 30.0
 
     def __init__(self, overrides: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="interop-pybroker-"))
@@ -88,7 +89,7 @@ class PybrokerServer:
 
     def start(self) -> None:
         self._process.start()
-        self._process.wait_for_broker(self.port, timeout_s=30)
+        self._process.wait_for_broker(self.port, self.START_TIMEOUT_S)
 
     def kill9(self) -> None:
         self._process.kill9()

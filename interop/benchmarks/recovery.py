@@ -1,0 +1,145 @@
+"""How long a broker takes to start after an unclean stop without a recovery point, beside Apache Kafka 3.9.
+
+Run ``python -m interop.benchmarks.recovery [--quick] [--gigabytes N] [--rounds N] [--json FILE]``. pybroker
+writes partitions of 256 MB, in batches of 16 KB and in batches of one record of 100 bytes; copies of the very
+same files are given to both brokers, with the same metadata, as if the power had gone before the first
+checkpoint. What a start takes after a clean stop is taken off.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from interop.benchmarks.figures import Figures, Target, progress, report
+from interop.benchmarks.log import MIB, NOW_MS, RECORDS, make_buffers
+from interop.storage.handover import copy_metadata
+from interop.support.process import LOCALHOST
+from interop.support.servers import ApacheKafkaServer, PybrokerServer
+from pybroker.model.ids import TopicPartition
+from pybroker.records.builder import build_batch
+from pybroker.records.header import Record, read_batch_header
+from pybroker.records.validation import ValidatedBatch
+from pybroker.storage.context import StorageContext
+from pybroker.storage.log_config import LogConfig
+from pybroker.storage.log_manager import LogManager
+
+ROUNDS, QUICK_ROUNDS = 3, 1
+GIGABYTES, QUICK_GIGABYTES = 10, 1
+PARTITION_BYTES = 256 * MIB
+TOPIC = "recovered"
+LARGE, SMALL = "recovery of batches of 16 KB, s per GB", "recovery of batches of one 100 B record, s per GB"
+PYBROKER, KAFKA = "pybroker", "kafka"
+TARGETS = [Target(LARGE, PYBROKER, 1.1, KAFKA, at_least=False)]
+LONGEST_START_S = 1800.0
+CHECKPOINTS = ("recovery-point-offset-checkpoint", "log-start-offset-checkpoint", ".kafka_cleanshutdown")
+
+
+def main() -> int:
+    options = _parse()
+    figures = Figures("recovery", options.rounds, [(PYBROKER, KAFKA)])
+    for figure, gigabytes in ((LARGE, options.gigabytes), (SMALL, 1)):
+        with tempfile.TemporaryDirectory(prefix="bench-recovery-", dir=options.folder) as folder:
+            measure(Path(folder), figure, gigabytes, options, figures)
+    return 0 if report(figures, TARGETS, options.json) else 1
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer bytes and rounds")
+    parser.add_argument("--rounds", type=int, default=0, help=f"{ROUNDS}, and {QUICK_ROUNDS} with --quick")
+    parser.add_argument(
+        "--gigabytes", type=int, default=0, help=f"{GIGABYTES}, and {QUICK_GIGABYTES} with --quick"
+    )
+    parser.add_argument("--folder", type=Path, help="where the files go (default: the temporary folder)")
+    parser.add_argument("--json", type=Path, help="also write every sample to this file")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    options.gigabytes = options.gigabytes or (QUICK_GIGABYTES if options.quick else GIGABYTES)
+    return options
+
+
+def measure(folder: Path, figure: str, gigabytes: int, options: argparse.Namespace, figures: Figures) -> None:
+    """Both brokers on copies of the same files, in turns."""
+    progress(f"writing {gigabytes} GB")
+    origin, copied = folder / "pybroker", folder / "kafka-data"
+    origin.mkdir()
+    partitions = gigabytes * (1 << 30) // PARTITION_BYTES
+    pybroker = PybrokerServer(folder=origin)
+    pybroker.START_TIMEOUT_S = LONGEST_START_S
+    pybroker.start()
+    _create_topic(pybroker.bootstrap, partitions)
+    pybroker.stop()
+    write(origin / "data", partitions, single=figure == SMALL)
+    shutil.copytree(origin / "data", copied)
+    kafka = ApacheKafkaServer({"log.dirs": str(copied)})
+    kafka.START_TIMEOUT_S = LONGEST_START_S
+    try:
+        kafka.start_zookeeper()
+        copy_metadata(f"embedded:{origin / 'data'}", f"zookeeper:{LOCALHOST}:{kafka.zookeeper_port}")
+        for number in range(options.rounds):
+            progress(f"{figure}: round {number + 1} of {options.rounds}")
+            for name, server, data in ((PYBROKER, pybroker, origin / "data"), (KAFKA, kafka, copied)):
+                clean = _start_time(server)
+                _stop(server)
+                forget(data)
+                unclean = _start_time(server)
+                _stop(server)
+                figures.add(figure, name, (unclean - clean) / gigabytes)
+    finally:
+        pybroker.stop()
+        kafka.stop()
+
+
+def _create_topic(bootstrap: str, partitions: int) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(TOPIC, partitions, 1)])[TOPIC].result(60)
+
+
+def write(data: Path, partitions: int, *, single: bool) -> None:
+    """Fills every partition, and stops in good order."""
+    manager = LogManager([str(data)], StorageContext(now_ms=lambda: NOW_MS))
+    manager.lock()
+    manager.load()
+    count = 1 if single else RECORDS
+    if single:
+        one = build_batch([Record(0, NOW_MS, None, bytes(100))])
+        buffers = [memoryview(bytearray(one))] * (PARTITION_BYTES // len(one))
+    else:
+        buffers = make_buffers(16_000, PARTITION_BYTES)
+    for number in range(partitions):
+        log = manager.create(TopicPartition(TOPIC, number), None, LogConfig())
+        for buffer in buffers:
+            header = read_batch_header(buffer)
+            batch = ValidatedBatch(header, buffer, count, NOW_MS, count - 1)
+            log.append_as_leader(batch, 0)
+    manager.close()
+
+
+def forget(data: Path) -> None:
+    """Makes the last stop an unclean one before any checkpoint."""
+    for name in CHECKPOINTS:
+        (data / name).unlink(missing_ok=True)
+
+
+def _start_time(server: PybrokerServer | ApacheKafkaServer) -> float:
+    started = time.perf_counter()
+    server.start()
+    return time.perf_counter() - started
+
+
+def _stop(server: PybrokerServer | ApacheKafkaServer) -> None:
+    if isinstance(server, ApacheKafkaServer):
+        server.stop_broker()
+    else:
+        server.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
