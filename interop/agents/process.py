@@ -12,6 +12,8 @@ from interop.support.waiting import Deadline
 
 LOG_LINES = 20
 READ_SIZE = 1 << 20
+ERROR_LENGTH = 600
+"""Of a library's words, which may name each of thousands of records."""
 
 
 class AgentFailed(AssertionError):
@@ -44,7 +46,7 @@ class AgentProcess:
         self._send(json.dumps({"call": name, **arguments}).encode() + b"\n")
         answer: dict[str, Any] = json.loads(self._line(name, timeout_s))
         if "error" in answer:
-            raise CallFailed(f"{name}: {answer['error']}")
+            raise CallFailed(f"{name}: {answer['error'][:ERROR_LENGTH]}")
         return answer
 
     def close(self) -> None:
