@@ -78,7 +78,7 @@ def main() -> int:
     load = Load()
     with Running(chosen) as systems:
         warm_up = Latency(load, Figures("warm-up", 1, ()), seconds=1)
-        measured = Latency(load, figures, seconds=1 if options.quick else 4)
+        measured = Latency(load, figures, seconds=1 if options.quick else 3)
         for number in range(-1, options.rounds):
             progress(f"round {number + 1} of {options.rounds}" if number >= 0 else "warming up")
             bench = measured if number >= 0 else warm_up

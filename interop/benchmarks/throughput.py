@@ -13,7 +13,7 @@ from interop.benchmarks.figures import Figures, Target, progress, report
 from interop.benchmarks.systems import HEADER_ONLY, PybrokerSystem, Running, System, Usage
 
 ROUNDS = 5
-BYTES = {1024: 150 * 1024 * 1024, 100: 50_000_000}
+BYTES = {1024: 100 * 1024 * 1024, 100: 30_000_000}
 """Message size -> how much one run moves; long enough that connecting does not count."""
 
 TARGET_TO_KAFKA, TARGET_TO_MOCK = 0.8, 0.6
