@@ -69,12 +69,14 @@ class LogDirs:
                 self._files.mkdir(log_dir.path)
             except OSError as error:
                 log_dir.error = error
-                logger.error("log directory %s cannot be made: %s", log_dir.path, error.strerror)
                 continue
             log_dir.lock = DirectoryLock(log_dir.path)
-        if not any(log_dir.is_online for log_dir in self.dirs.values()):
-            failed = ", ".join(f"{log_dir.path}: {log_dir.error}" for log_dir in self.dirs.values())
-            raise LogDirUnusable(f"no log directory can be used ({failed})")
+        failed = {path: log_dir.error for path, log_dir in self.dirs.items() if not log_dir.is_online}
+        if len(failed) == len(self.dirs):
+            reasons = ", ".join(f"{path}: {reason}" for path, reason in failed.items())
+            raise LogDirUnusable(f"no log directory can be used ({reasons})")
+        for path, reason in failed.items():
+            logger.error("log directory %s cannot be made: %s", path, reason)
 
     def owner(self) -> MetaProperties:
         """The broker and cluster that the directories say they belong to.

@@ -29,6 +29,8 @@ def _read_raw(files: Files, directory: str) -> dict[str, str]:
         text = files.read_bytes(path).decode("latin-1")
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise LogDirUnusable(f"{path} cannot be read: {error.strerror}") from error
     try:
         return dict(javaproperties.loads(text))
     except javaproperties.InvalidUEscapeError as error:
@@ -39,7 +41,7 @@ def read_meta_properties(files: Files, directory: str) -> MetaProperties:
     """Reads a directory's owner; an absent file says nothing.
 
     Raises:
-        LogDirUnusable: the file is damaged, or of a KRaft broker.
+        LogDirUnusable: the file cannot be read, is damaged, or of a KRaft broker.
     """
     raw = _read_raw(files, directory)
     path = join(directory, names.META_PROPERTIES)
@@ -78,9 +80,17 @@ def _common(values: Sequence[tuple[str, T | None]], key: str) -> T | None:
 
 
 def write_meta_properties(files: Files, directory: str, broker_id: int, cluster_id: str) -> None:
-    """Claims the directory; keys it does not know are kept, and an unchanged file is left alone."""
+    """Claims the directory; keys it does not know are kept, and an unchanged file is left alone.
+
+    Raises:
+        LogDirUnusable: the file cannot be read or written, or is damaged.
+    """
     raw = _read_raw(files, directory)
     wanted = {**raw, "version": "0", "broker.id": str(broker_id), "cluster.id": cluster_id}
     if wanted != raw:
         text = javaproperties.dumps(wanted, timestamp=False)
-        files.replace_bytes(join(directory, names.META_PROPERTIES), text.encode("latin-1"))
+        path = join(directory, names.META_PROPERTIES)
+        try:
+            files.replace_bytes(path, text.encode("latin-1"))
+        except OSError as error:
+            raise LogDirUnusable(f"{path} cannot be written: {error.strerror}") from error

@@ -142,6 +142,35 @@ def test_a_strange_meta_properties_is_refused(tmp_path: Path, text: str) -> None
     first.release()
 
 
+def test_a_meta_properties_that_cannot_be_read_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "meta.properties").mkdir()
+    first = manager(tmp_path)
+    with pytest.raises(LogDirUnusable, match=r"meta\.properties cannot be read"):
+        first.claim(1, "cluster")
+    first.release()
+
+
+def test_a_full_disk_refuses_the_claim_with_one_clear_error(tmp_path: Path) -> None:
+    first = manager(tmp_path, files=(files := FullFiles()))
+    files.full = True
+    with pytest.raises(LogDirUnusable, match=r"meta\.properties cannot be written"):
+        first.claim(1, "cluster")
+    first.release()
+
+
+def test_unusable_directories_are_logged_only_where_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LogDirUnusable, match="no log directory can be used"):
+        manager(tmp_path / "file")
+    assert not caplog.records
+    some = manager(tmp_path / "file", tmp_path / "good")
+    assert some.online_dirs() == [str(tmp_path / "good")]
+    assert [record.message for record in caplog.records if "cannot be made" in record.message]
+    some.release()
+
+
 def test_unknown_keys_of_meta_properties_are_kept(tmp_path: Path) -> None:
     (tmp_path / "meta.properties").write_text("#\nversion=0\nbroker.id=1\ndirectory.id=abc\n")
     first = manager(tmp_path)
