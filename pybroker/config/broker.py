@@ -191,7 +191,7 @@ class BrokerConfig:
             "layers": layers,
             "values": values,
             "listeners": read_listeners(values, texts),
-            "log_dirs": split_list(str(values["log.dirs"] or values["log.dir"] or "")),
+            "log_dirs": split_list(_log_dirs(values)),
             "max_connections_per_ip_overrides": _connection_overrides(values),
             "zookeeper_connection_timeout_ms": values["zookeeper.connection.timeout.ms"]
             or values["zookeeper.session.timeout.ms"],
@@ -265,6 +265,12 @@ def _parse_all(texts: Mapping[str, str]) -> dict[str, ConfigValue]:
             # The row of a listener's key carries the plain name; the sentence must show the one that was set.
             raise InvalidValue(name, error.value, error.reason) from None
     return values
+
+
+def _log_dirs(values: Mapping[str, ConfigValue]) -> str:
+    """``log.dirs`` where it is set, even to nothing, else ``log.dir``."""
+    several = values["log.dirs"]
+    return str(values["log.dir"] if several is None else several)
 
 
 def _connection_overrides(values: Mapping[str, ConfigValue]) -> dict[str, int]:

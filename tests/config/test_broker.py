@@ -124,6 +124,7 @@ def test_a_change_at_run_time_makes_a_new_configuration() -> None:
         ({"log.roll.jitter.ms": "-1"}, "log.roll.jitter.ms must be greater than or equal to 0"),
         ({"log.retention.ms": "0"}, "log.retention.ms must be unlimited (-1) or, greater than or equal to 1"),
         ({"log.dirs": ","}, "At least one log directory must be defined via log.dirs or log.dir."),
+        ({"log.dirs": ""}, "At least one log directory must be defined via log.dirs or log.dir."),
         (
             {"log.cleaner.dedupe.buffer.size": "1048576"},
             "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
