@@ -201,12 +201,14 @@ def next_batch_size(buffer: Buffer, position: int) -> int | None:
     if size < MIN_MESSAGE_BYTES:
         raise InvalidRecords(
             ErrorCode.CORRUPT_MESSAGE,
-            f"record size {size} is below the smallest of {MIN_MESSAGE_BYTES} bytes",
+            f"Record size {size} is less than the minimum record overhead ({MIN_MESSAGE_BYTES})",
         )
     if left <= MAGIC_POSITION:
         return None
-    if buffer[position + MAGIC_POSITION] > CURRENT_MAGIC:
-        raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, f"unknown magic {buffer[position + MAGIC_POSITION]}")
+    magic = buffer[position + MAGIC_POSITION]
+    if magic > CURRENT_MAGIC:
+        signed = magic if magic < 0x80 else magic - 0x100
+        raise InvalidRecords(ErrorCode.CORRUPT_MESSAGE, f"Invalid magic found in record: {signed}")
     if size > _MAX_SIZE:
         raise InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, f"record size {size} is impossible")
     size += LOG_OVERHEAD_BYTES

@@ -169,6 +169,8 @@ def _check_shape(records: Buffer, produce_version: int) -> int:
             if codec == CompressionType.ZSTD:
                 message = f"Produce version {produce_version} is not allowed to use zstd compression"
                 raise UnfitForRequest(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, message)
+            if codec > CompressionType.ZSTD:
+                raise UnfitForRequest(ErrorCode.UNKNOWN_SERVER_ERROR, f"unknown compression type {codec}")
         if _has_another(records, size):
             raise _unfit("a Produce request takes exactly one record batch for each partition")
     return size

@@ -152,12 +152,17 @@ class ProducerState:
         """Whether a data batch may be appended; the remembered batch if it is a duplicate of one.
 
         Raises:
-            InvalidProducerEpoch: a newer epoch has written.
+            InvalidProducerEpoch: a newer epoch has written, or there is no such epoch.
             OutOfOrderSequence: it does not follow the producer's last batch.
             InvalidTxnState: it is not transactional though a transaction is open.
         """
         entry = self._entries.get(header.producer_id)
         if entry is None:
+            if header.producer_epoch < NO_PRODUCER_EPOCH:
+                raise InvalidProducerEpoch(
+                    f"epoch of producer {header.producer_id} at offset {first_offset} in {self._partition} "
+                    f"is {header.producer_epoch}"
+                )
             return None
         sequence = header.base_sequence
         if origin is Origin.CLIENT:

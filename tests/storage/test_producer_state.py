@@ -73,6 +73,13 @@ def test_a_new_epoch_begins_at_zero(open_at: OpenLog) -> None:
     assert log.append_as_leader(batch(1, producer=(1, 1, 0)), 0).first_offset == 2
 
 
+def test_an_epoch_that_cannot_be_is_fenced_also_for_a_producer_never_seen(open_at: OpenLog) -> None:
+    log = open_at()
+    with pytest.raises(InvalidProducerEpoch):
+        log.append_as_leader(batch(1, producer=(1, -2, 0)), 0)
+    assert log.log_end_offset == 0
+
+
 def test_an_old_epoch_is_fenced(open_at: OpenLog) -> None:
     log = open_at()
     log.append_as_leader(batch(2, producer=(1, 3, 0)), 0)
