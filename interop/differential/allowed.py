@@ -30,7 +30,7 @@ class Correspondence:
 
 @frozen
 class Rule:
-    """Fields that may differ: ``api``, ``path`` and ``label`` of the request are whole regular expressions."""
+    """Fields that may differ: ``api``, ``path`` and ``label`` (of the request) match in whole."""
 
     api: str
     path: str
@@ -103,6 +103,15 @@ def _values(expected_apache: Plain, expected_pybroker: Plain) -> Judge:
     return lambda apache, pybroker, _known: (apache, pybroker) == (expected_apache, expected_pybroker)
 
 
+def _values_like(expected_apache: Plain, kind: type) -> Judge:
+    return lambda apache, pybroker, _known: apache == expected_apache and isinstance(pybroker, kind)
+
+
+def _old_messages_cut(apache: Plain, pybroker: Plain, _known: Correspondence) -> bool:
+    """Both have some; what both have is compared one by one. Old messages are known by their keys."""
+    return bool(apache and pybroker) and all(isinstance(name, tuple) for name in apache + pybroker)
+
+
 def _same_but_for_now(apache: Plain, pybroker: Plain, _known: Correspondence) -> bool:
     """The same words, with bounds [a, b] of other times."""
     said = [re.sub(r"\[-?\d+, -?\d+\]", "[]", str(words)) for words in (apache, pybroker)]
@@ -137,17 +146,28 @@ RULES: tuple[Rule, ...] = (
     Rule("InitProducerId|Fetch|DescribeProducers", r"(.*\.)?producer_id", _id("producer id", -1),
          "producer ids come from blocks that each counts by itself"),
     Rule("Fetch", r".*\.left_over_bytes", _kafka_more,
-         "Kafka cuts a reply in the middle of a batch, and pads what it converts to old formats with bytes that "
-         "look like a cut message; consumers drop both; pybroker ends with a whole batch"),
+         "Kafka cuts a reply in the middle of a batch, and pads what it converts to old formats with bytes "
+         "that look like a cut message; consumers drop both; pybroker ends with a whole batch"),
     Rule(".*", r"(.*\.)?error_message", _kafka_silent,
          "pybroker says in words what is wrong where Kafka leaves error_message null"),
     Rule("Produce", "", _kafka_never_answers,
-         "Kafka fails within its own error handling on null records and leaves the producer waiting for ever; "
-         "pybroker answers INVALID_RECORD"),
+         "Kafka fails within its own error handling on null records and leaves the producer waiting for "
+         "ever; pybroker answers INVALID_RECORD"),
+    Rule("Produce", r"responses\.partition_responses\.(error_code|base_offset|log_append_time_ms)", _any,
+         "pybroker looks inside of records when pybroker.record.validation is full, or the topic needs it",
+         label="trusted-v.*"),
+    Rule("Fetch", r".*\.batches\.length", _old_messages_cut,
+         "how many messages of old formats fit into a reply: consumers ask for the rest"),
+    Rule("Fetch", "", _values_like("Closed", dict),
+         "Kafka cannot convert records whose offsets are broken, and closes the connection",
+         label="read all of produce-.*"),
     Rule("Fetch", "session_id", _id("fetch session", 0), "fetch session ids are random"),
     Rule("Produce", r".*\.log_append_time_ms", _both_positive, "append time is the clock's"),
-    Rule("Fetch|ListOffsets", r".*timestamp", _both_positive,
-         "append time is the clock's (topics with LogAppendTime only: others carry the client's)"),
+    Rule("Fetch|ListOffsets", r".*timestamp", _both_positive, "append time is the clock's",
+         label=".*append.time.*"),
+    Rule("Fetch", r".*\.batches\.max_timestamp", _both_positive,
+         "pybroker trusts the largest timestamp in a header unless pybroker.record.validation is full",
+         label="read all of .*"),
     Rule("ApiVersions", r"api_keys(\..*)?|(supported|finalized)_features.*", _any,
          "pybroker serves APIs and versions of Kafka 4 too, and not yet all of 3.9"),
     Rule("Produce", r".*\.batch_index_error_message", _same_but_for_now,

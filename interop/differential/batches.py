@@ -77,6 +77,15 @@ def samples() -> list[Sample]:
     return [*_right(), *_old_formats(), *_wrong_headers(), *_wrong_bytes(), *_wrong_records()]
 
 
+def trusted_samples() -> list[Sample]:
+    """Wrong inside of a record, where only full validation looks."""
+    wrong: dict[str, bytes] = {
+        "header count negative": batch(b"\x0c\x00\x00\x00\x01\x01\x01", count=1),
+        "header without key": batch(b"\x10\x00\x00\x00\x01\x01\x02\x01\x01", count=1),
+    }
+    return [Sample(label, data, is_wrong=True) for label, data in wrong.items()]
+
+
 def few_samples() -> list[Sample]:
     """The ones that a quick run takes."""
     return samples()[::4]
@@ -216,8 +225,6 @@ def _wrong_records() -> Iterator[Sample]:
         "offset deltas all zero": batch(one * 3),
         "offset delta negative": batch(encode_record(0, -1, b"k", b"v"), count=1),
         "key longer than the record": batch(b"\x10\x00\x00\x00\x70abc", count=1),
-        "header count negative": batch(b"\x0c\x00\x00\x00\x01\x01\x01", count=1),
-        "header without key": batch(b"\x10\x00\x00\x00\x01\x01\x02\x01\x01", count=1),
         "record attributes set": batch(patched(one, 1, b"\x07"), count=1),
         "gzip with bytes behind": batch(compress(CompressionType.GZIP, body() + b"\x00\x00"), attributes=1),
         "gzip with a record too few": batch(compress(CompressionType.GZIP, body(2)), attributes=1),

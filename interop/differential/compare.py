@@ -24,7 +24,7 @@ class FieldDifference:
 
 
 def differences(apache: Plain, pybroker: Plain, path: str = "") -> Iterator[FieldDifference]:
-    """Every field that is not the same in both, in wire order; lists of structures are matched by their keys."""
+    """Every field that is not the same in both, in wire order; lists are matched by keys."""
     if isinstance(apache, dict) and isinstance(pybroker, dict):
         names = [*apache, *(name for name in pybroker if name not in apache)]
         for name in names:

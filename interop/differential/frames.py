@@ -67,7 +67,7 @@ def no_body(header: bytes, _body: bytes, _is_flexible: bool) -> tuple[bytes, byt
 
 
 def unknown_tag(header: bytes, body: bytes, is_flexible: bool) -> tuple[bytes, bytes]:
-    """A tagged field that nobody knows, at the end of the body; only right where the body ends without any."""
+    """A tagged field that nobody knows, at the end of a body that ends without any."""
     if not is_flexible or not body.endswith(b"\x00"):
         return header, body
     return header, body[:-1] + b"\x01\x63\x02\xab\xcd"

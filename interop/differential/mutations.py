@@ -17,16 +17,18 @@ STRANGE_UUID = bytes(range(16))
 ZERO_UUID = bytes(16)
 STRANGE_BYTES = (b"", b"\x00" * 7, b"\xff" * 80)
 
-TOO_LARGE: dict[str, tuple[int, ...]] = {
+SPECIAL_VALUES: dict[str, tuple[Any, ...]] = {
     # Two thousand million partitions: Kafka makes the list of them and dies of it.
     "num_partitions": (-1, -2, 0),
     "count": (-1, -2, 0),
     # The wait for data is real time.
     "max_wait_ms": (-1, 0, -(2**31)),
     "rebalance_timeout_ms": (-1, 0),
+    # A member more in a group that is there already would wait for the others.
+    "group_id": ("", "no-such-{n}", NULL_HERE, LONG_HERE),
     "session_timeout_ms": (-1, 0, 2**31 - 1, -(2**31)),
 }
-"""Fields whose largest values would prove nothing; they get these instead."""
+"""Fields whose usual strange values would prove nothing, or take long; they get these instead."""
 
 
 @frozen
@@ -91,8 +93,8 @@ def _strange_arrays(field: FieldSpec, value: list[Any] | None) -> Iterator[list[
 
 
 def _strange_scalars(field: FieldSpec) -> tuple[Any, ...]:
-    if field.name in TOO_LARGE:
-        return TOO_LARGE[field.name]
+    if field.name in SPECIAL_VALUES:
+        return SPECIAL_VALUES[field.name]
     if field.type in INTEGER_BOUNDS:
         low, high = INTEGER_BOUNDS[field.type]
         return (low, high, -1, -2, 0, 7) if low else (low, high, 7)

@@ -31,7 +31,7 @@ class Made:
 
 
 def numbered(value: Any, number: int) -> Any:
-    """A copy with the number in place of ``{n}`` in every string, so that each request names something new."""
+    """A copy with the number in place of ``{n}`` in every string: each request names something new."""
     match value:
         case str():
             return value.replace("{n}", str(number))

@@ -63,6 +63,8 @@ def compare(
                 scenario(world)
             except NotCaptured as error:
                 pair.abandoned(str(error))
+            except KeyboardInterrupt:
+                break  # what was found so far is reported
     return pair.tally
 
 

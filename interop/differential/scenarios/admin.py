@@ -1,5 +1,7 @@
 """Administration: records, partitions, configurations, log directories, elections, moves, producers, ACLs."""
 
+from collections.abc import Sequence
+
 from interop.differential.batches import batch, producer_batch
 from interop.differential.refs import Made, Ref
 from interop.differential.scenarios.producing import produce_request
@@ -36,7 +38,7 @@ def records(world: World) -> None:
             timeout_ms=TIMEOUT_MS,
         )
 
-    def wrong(_version: int) -> list[Labelled]:
+    def wrong(_version: int) -> Sequence[Labelled]:
         twice = ask(60)
         twice.topics[0].partitions *= 2
         internal = ask(0, "__consumer_offsets")
@@ -77,7 +79,7 @@ def partitions(world: World) -> None:
     grown = 0
     world.create_topic("growing", 1)
 
-    def right(_version: int) -> list[Labelled]:
+    def right(_version: int) -> Sequence[Labelled]:
         nonlocal grown
         grown += 3
         return [
@@ -86,7 +88,7 @@ def partitions(world: World) -> None:
             ("grow by assignment", ask(grown + 1, "growing", [0])),
         ]
 
-    def wrong(_version: int) -> list[Labelled]:
+    def wrong(_version: int) -> Sequence[Labelled]:
         twice = ask(99, "growing")
         twice.topics *= 2
         return [
@@ -124,7 +126,7 @@ def configs(world: World) -> None:
             include_synonyms=synonyms,
         )
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         found = [
             ("topic", describe(OF_TOPIC, TOPIC, every=True)),
             ("two keys", describe(OF_TOPIC, TOPIC, "retention.ms", "cleanup.policy")),
@@ -144,7 +146,7 @@ def configs(world: World) -> None:
             ]
         return found
 
-    def wrong(_version: int) -> list[Labelled]:
+    def wrong(_version: int) -> Sequence[Labelled]:
         twice = describe(OF_TOPIC, TOPIC, "retention.ms")
         twice.resources *= 2
         return [
@@ -195,7 +197,7 @@ def _alter(world: World) -> None:
             validate_only=only,
         )
 
-    def wrong(_version: int) -> list[Labelled]:
+    def wrong(_version: int) -> Sequence[Labelled]:
         twice = ask(("retention.ms", "9"))
         twice.resources *= 2
         return [
@@ -211,7 +213,7 @@ def _alter(world: World) -> None:
             ("key twice", ask(("retention.ms", "9"), ("retention.ms", "10"))),
         ]
 
-    def right(_version: int) -> list[Labelled]:
+    def right(_version: int) -> Sequence[Labelled]:
         return [
             ("one", ask(("retention.ms", "7000"))),
             ("only validated", ask(("retention.ms", "8000"), only=True)),
@@ -241,7 +243,7 @@ def _alter_incrementally(world: World) -> None:
             ]
         )
 
-    def wrong(_version: int) -> list[Labelled]:
+    def wrong(_version: int) -> Sequence[Labelled]:
         return [
             *((f"{key}={value}", ask((key, put, value))) for key, value in BAD_VALUES),
             ("operation 4", ask(("retention.ms", 4, "9"))),
@@ -254,7 +256,8 @@ def _alter_incrementally(world: World) -> None:
             ("delete unknown", ask(("no.such.key", delete, None))),
             ("delete what is not set", ask(("segment.bytes", delete, None))),
             ("key twice", ask(("retention.ms", put, "9"), ("retention.ms", put, "10"))),
-            ("key twice, two operations", ask(("cleanup.policy", append, "compact"), ("cleanup.policy", subtract, "delete"))),
+            ("key twice, two operations",
+             ask(("cleanup.policy", append, "compact"), ("cleanup.policy", subtract, "delete"))),
             ("unknown topic", ask(("retention.ms", put, "9"), name="unknown")),
             ("empty topic", ask(("retention.ms", put, "9"), name="")),
             ("unknown broker", ask(("log.retention.ms", put, "9"), kind=OF_BROKER, name="7")),
@@ -263,7 +266,7 @@ def _alter_incrementally(world: World) -> None:
             ("type 0", ask(("retention.ms", put, "9"), kind=0)),
         ]  # fmt: skip
 
-    def right(_version: int) -> list[Labelled]:
+    def right(_version: int) -> Sequence[Labelled]:
         return [
             ("set", ask(("retention.ms", put, "7000"))),
             ("append", ask(("cleanup.policy", append, "delete"))),
@@ -334,18 +337,24 @@ def elections(world: World) -> None:
 
 def moves(world: World) -> None:
     """AlterPartitionReassignments and ListPartitionReassignments; with one broker there is nowhere to go."""
-    asked = AlterPartitionReassignmentsRequest
 
-    def ask(replicas: list[int] | None, topic: str = TOPIC, partition: int = 0) -> asked:
-        one = asked.ReassignablePartition(partition_index=partition, replicas=replicas)
-        return asked(timeout_ms=TIMEOUT_MS, topics=[asked.ReassignableTopic(name=topic, partitions=[one])])
+    def ask(
+        replicas: list[int] | None, topic: str = TOPIC, partition: int = 0
+    ) -> AlterPartitionReassignmentsRequest:
+        one = AlterPartitionReassignmentsRequest.ReassignablePartition(
+            partition_index=partition, replicas=replicas
+        )
+        return AlterPartitionReassignmentsRequest(
+            timeout_ms=TIMEOUT_MS,
+            topics=[AlterPartitionReassignmentsRequest.ReassignableTopic(name=topic, partitions=[one])],
+        )
 
     world.exercise(
         45,
         lambda _version: [
             ("to where it is", ask([0])),
             ("nothing to cancel", ask(None)),
-            ("nothing", asked(timeout_ms=TIMEOUT_MS, topics=[])),
+            ("nothing", AlterPartitionReassignmentsRequest(timeout_ms=TIMEOUT_MS, topics=[])),
         ],
         wrong=lambda _version: [
             ("unknown topic", ask([0], "unknown")),

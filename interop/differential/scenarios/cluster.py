@@ -1,5 +1,7 @@
 """Metadata, FindCoordinator, ApiVersions, DescribeCluster."""
 
+from collections.abc import Sequence
+
 from interop.differential.scenarios.world import Labelled, World
 from pybroker.protocol.messages import (
     ApiVersionsRequest,
@@ -11,6 +13,7 @@ from pybroker.protocol.messages import (
 FIRST_METADATA_WITH_TOPIC_IDS = 12
 FIRST_METADATA_WITH_NULL_NAMES = 10
 FIRST_BATCHED_LOOKUP = 4
+ODD_ID = bytes(range(16))
 
 
 def metadata(world: World) -> None:
@@ -19,12 +22,12 @@ def metadata(world: World) -> None:
     of_topic = MetadataRequest.MetadataRequestTopic
 
     def ask(version: int, *names: str, **more: bool) -> MetadataRequest:
-        request = MetadataRequest(topics=[of_topic(name=name) for name in names], **more)  # type: ignore[arg-type]
+        request = MetadataRequest(topics=[of_topic(name=name) for name in names], **more)
         if version >= 4:
             request.allow_auto_topic_creation = False
         return request
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         found = [
             ("one", ask(version, "metadata-a")),
             ("two", ask(version, "metadata-b", "metadata-a")),
@@ -49,7 +52,7 @@ def metadata(world: World) -> None:
             found.append(("by id", by_id))
         return found
 
-    def wrong(version: int) -> list[Labelled]:
+    def wrong(version: int) -> Sequence[Labelled]:
         found = [
             ("unknown", ask(version, "unknown")),
             ("known and unknown", ask(version, "unknown", "metadata-a", "unknown-2")),
@@ -63,8 +66,8 @@ def metadata(world: World) -> None:
         if version >= FIRST_METADATA_WITH_NULL_NAMES:
             found += [
                 ("null name", MetadataRequest(topics=[of_topic(name=None)])),
-                ("unknown id", MetadataRequest(topics=[of_topic(name=None, topic_id=bytes(range(16)))])),
-                ("id and name", MetadataRequest(topics=[of_topic(name="metadata-a", topic_id=bytes(range(16)))])),
+                ("unknown id", MetadataRequest(topics=[of_topic(name=None, topic_id=ODD_ID)])),
+                ("id and name", MetadataRequest(topics=[of_topic(name="metadata-a", topic_id=ODD_ID)])),
                 ("id here, name there", MetadataRequest(topics=[
                     of_topic(name="metadata-a"),
                     of_topic(name=None, topic_id=world.topic_id("metadata-b")),  # type: ignore[arg-type]
@@ -84,7 +87,7 @@ def find_coordinator(world: World) -> None:
             request.key_type = kind
         return request
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         return [
             ("group", ask(version, "group")),
             ("another", ask(version, "another")),
@@ -92,7 +95,7 @@ def find_coordinator(world: World) -> None:
             ("long", ask(version, "g" * 300)),
         ]
 
-    def wrong(version: int) -> list[Labelled]:
+    def wrong(version: int) -> Sequence[Labelled]:
         return [
             ("empty", ask(version, "")),
             ("none", ask(version)),
@@ -113,14 +116,14 @@ def api_versions(world: World) -> None:
             return ApiVersionsRequest()
         return ApiVersionsRequest(client_software_name=name, client_software_version=number)
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         return [
             ("plain", ask(version)),
             ("dotted", ask(version, "a-b.c", "1.2-3.rc4")),
             ("again", ask(version, "client", "1.0")),
         ]
 
-    def wrong(version: int) -> list[Labelled]:
+    def wrong(version: int) -> Sequence[Labelled]:
         strange = ("", "-", "-a", "a-", "a b", "é", "a/b", "x" * 300)
         return [(f"name {text[:8]!r}", ask(version, text)) for text in strange] + [
             (f"version {text[:8]!r}", ask(version, "client", text)) for text in strange
@@ -130,14 +133,14 @@ def api_versions(world: World) -> None:
 
 
 def describe_cluster(world: World) -> None:
-    def right(version: int) -> list[Labelled]:
+    def right(_version: int) -> Sequence[Labelled]:
         return [
             ("plain", DescribeClusterRequest()),
             ("operations", DescribeClusterRequest(include_cluster_authorized_operations=True)),
             ("again", DescribeClusterRequest()),
         ]
 
-    def wrong(version: int) -> list[Labelled]:
+    def wrong(version: int) -> Sequence[Labelled]:
         if version < 1:
             return []
         return [

@@ -1,5 +1,7 @@
 """Fetch: positions, limits, old formats, sessions."""
 
+from collections.abc import Sequence
+
 from interop.differential.batches import TIME_MS, batch, compressed
 from interop.differential.refs import Ref
 from interop.differential.scenarios.producing import produce_request
@@ -51,7 +53,7 @@ def fetch(world: World) -> None:
         ]  # fmt: skip
         return request
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         return [
             ("all", ask(version)),
             ("from the middle of a batch", at(version, 1)),
@@ -66,7 +68,7 @@ def fetch(world: World) -> None:
             ("old format", ask(version, "fetch-old")),
         ]
 
-    def wrong(version: int) -> list[Labelled]:
+    def wrong(version: int) -> Sequence[Labelled]:
         unknown = ask(version)
         unknown.topics[0].topic = "unknown"
         twice, twice_topic = ask(version), ask(version)
@@ -124,8 +126,17 @@ def _session(world: World, version: int) -> None:
     world.create_topic(topic, 3)
     session = Ref(f"{topic} session")
 
-    def ask(label: str, epoch: int, partitions: list[int], *, forget: list[int] | None = None,
-            name: str = topic, of: Ref | int = session, wrong: bool = False, offset: int = 0) -> None:  # fmt: skip
+    def ask(
+        label: str,
+        epoch: int,
+        partitions: list[int],
+        *,
+        forget: list[int] | None = None,
+        name: str = topic,
+        of: Ref | int = session,
+        wrong: bool = False,
+        offset: int = 0,
+    ) -> None:
         request = fetch_request(name, 3, max_wait_ms=10, offset=offset)
         request.session_id, request.session_epoch = of, epoch  # type: ignore[assignment]
         request.topics[0].partitions = [request.topics[0].partitions[index] for index in partitions]

@@ -1,6 +1,7 @@
 """Consumer groups: membership, offsets, administration."""
 
 import struct
+from collections.abc import Sequence
 
 from interop.differential.refs import Ref
 from interop.differential.scenarios.world import Labelled, World
@@ -199,8 +200,10 @@ def requests(world: World) -> None:
     )
     world.exercise(
         12,
-        lambda version: [(f"beat {n}", heartbeat_request(STEADY, -1 if n else -1, steady)) for n in range(3)],
-        wrong=lambda version: [
+        lambda _version: [
+            (f"beat of generation {at}", heartbeat_request(STEADY, at, steady)) for at in (1, 0, -1)
+        ],
+        wrong=lambda _version: [
             ("unknown group", heartbeat_request("no-group", 1, steady)),
             ("empty group", heartbeat_request("", 1, steady)),
             ("unknown member", heartbeat_request(STEADY, 1, UNKNOWN)),
@@ -267,7 +270,7 @@ def offsets(world: World) -> None:
     """Offsets of groups without members, and of the steady one."""
     steady = Ref(f"{STEADY} member main None")
 
-    def wrong_commits(version: int) -> list[Labelled]:
+    def wrong_commits(version: int) -> Sequence[Labelled]:
         found = [
             ("unknown topic", commit_request("free", version, topic="unknown")),
             ("unknown partition", commit_request("free", version, partition=9)),
@@ -342,7 +345,7 @@ def administration(world: World) -> None:
                 else []
             ),
         ],
-        wrong=lambda version: [
+        wrong=lambda _version: [
             ("unknown", DescribeGroupsRequest(groups=["no-group"])),
             ("empty", DescribeGroupsRequest(groups=[""])),
             ("twice", DescribeGroupsRequest(groups=[STEADY, STEADY])),
@@ -375,12 +378,12 @@ def administration(world: World) -> None:
 
     world.exercise(
         47,
-        lambda version: [
+        lambda _version: [
             ("one", offset_delete("free", TOPIC, 0)),
             ("again", offset_delete("free", TOPIC, 0)),
             ("two", offset_delete("free", TOPIC, 1, 2)),
         ],
-        wrong=lambda version: [
+        wrong=lambda _version: [
             ("unknown group", offset_delete("no-group", TOPIC, 0)),
             ("empty group", offset_delete("", TOPIC, 0)),
             ("unknown topic", offset_delete("free", "unknown", 0)),
@@ -390,12 +393,12 @@ def administration(world: World) -> None:
     )
     world.exercise(
         42,
-        lambda version: [
+        lambda _version: [
             ("free", DeleteGroupsRequest(groups_names=["free"])),
             ("none", DeleteGroupsRequest(groups_names=[])),
             ("gone", DeleteGroupsRequest(groups_names=["free"])),
         ],
-        wrong=lambda version: [
+        wrong=lambda _version: [
             ("unknown", DeleteGroupsRequest(groups_names=["no-group"])),
             ("empty", DeleteGroupsRequest(groups_names=[""])),
             ("with members", DeleteGroupsRequest(groups_names=[STEADY])),

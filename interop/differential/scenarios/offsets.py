@@ -1,5 +1,7 @@
 """ListOffsets and OffsetForLeaderEpoch."""
 
+from collections.abc import Sequence
+
 from interop.differential.batches import TIME_MS, batch
 from interop.differential.scenarios.producing import produce_request
 from interop.differential.scenarios.world import Labelled, World
@@ -26,9 +28,9 @@ def list_offsets(world: World) -> None:
         if version == MAX_OFFSETS_VERSION:
             asked.max_num_offsets = 5
         topics = [ListOffsetsRequest.ListOffsetsTopic(name=topic, partitions=[asked])]
-        return ListOffsetsRequest(replica_id=-1, topics=topics, **more)  # type: ignore[arg-type]
+        return ListOffsetsRequest(replica_id=-1, topics=topics, **more)
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         times = (-1, -2, -3, -4, -5, 0, TIME_MS, TIME_MS + 1, TIME_MS + 60_000, TIME_MS + 130_000,
                  TIME_MS + 210_000, TIME_MS + 620_000, TIME_MS + 620_001, 2**62)  # fmt: skip
         found = [(f"timestamp {at}", ask(version, at)) for at in times]
@@ -41,7 +43,7 @@ def list_offsets(world: World) -> None:
             found += [("read committed", ask(version, -1, isolation_level=1))]
         return found
 
-    def wrong(version: int) -> list[Labelled]:
+    def wrong(version: int) -> Sequence[Labelled]:
         twice, twice_topic = ask(version, -1), ask(version, -1)
         twice.topics[0].partitions *= 2
         twice_topic.topics *= 2
@@ -81,14 +83,14 @@ def leader_epochs(world: World) -> None:
         topics = [OffsetForLeaderEpochRequest.OffsetForLeaderTopic(topic=topic, partitions=[asked])]
         return OffsetForLeaderEpochRequest(replica_id=-1 if version >= 3 else -2, topics=topics)
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         return [
             ("epoch 0", ask(version, 0)),
             ("epoch 0 of an empty partition", ask(version, 0, partition=1)),
             ("epoch 0 with the current one", ask(version, 0, current=0)),
         ]
 
-    def wrong(version: int) -> list[Labelled]:
+    def wrong(version: int) -> Sequence[Labelled]:
         twice, twice_topic = ask(version, 0), ask(version, 0)
         twice.topics[0].partitions *= 2
         twice_topic.topics *= 2

@@ -1,6 +1,16 @@
 """Produce and InitProducerId."""
 
-from interop.differential.batches import TIME_MS, Sample, batch, few_samples, producer_batch, samples
+from collections.abc import Sequence
+
+from interop.differential.batches import (
+    TIME_MS,
+    Sample,
+    batch,
+    few_samples,
+    producer_batch,
+    samples,
+    trusted_samples,
+)
 from interop.differential.refs import Made
 from interop.differential.scenarios.reading import read_all
 from interop.differential.scenarios.world import Labelled, World
@@ -43,6 +53,11 @@ def produce(world: World) -> None:
         world.create_topic(topic)
         _send(world, topic, version, chosen)
         read_all(world, topic)
+        trusted = f"trusted-v{version}"
+        world.create_topic(trusted)
+        _send(world, trusted, version, trusted_samples())
+        world.create_topic(f"full-{trusted}", 1, {"compression.type": "gzip"})
+        _send(world, f"full-{trusted}", version, trusted_samples())
     for name, configs in SPECIAL_TOPICS.items():
         for version in (2, 9):
             topic = f"produce-{name}-v{version}"
@@ -58,7 +73,7 @@ def _send(world: World, topic: str, version: int, chosen: list[Sample]) -> None:
         world.pair.ask(f"{topic}: {one.label}", request, version, wrong=one.is_wrong)
 
 
-def _right(version: int) -> list[Labelled]:
+def _right(_version: int) -> Sequence[Labelled]:
     several = produce_request("produce", batch(), partition=1)
     several.topic_data[0].partition_data += (
         produce_request("produce", batch(), partition=2).topic_data[0].partition_data
@@ -71,7 +86,7 @@ def _right(version: int) -> list[Labelled]:
     ]
 
 
-def _wrong(version: int) -> list[Labelled]:
+def _wrong(_version: int) -> Sequence[Labelled]:
     twice = produce_request("produce", batch())
     twice.topic_data[0].partition_data *= 2
     twice_topic = produce_request("produce", batch())
@@ -152,7 +167,7 @@ def init_producer_id(world: World) -> None:
     world.exercise(22, _right_ids, wrong=_wrong_ids, mutate=int(24 in world.pair.versions))
 
 
-def _right_ids(version: int) -> list[Labelled]:
+def _right_ids(_version: int) -> Sequence[Labelled]:
     return [
         ("first", InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)),
         ("second", InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1)),
@@ -160,7 +175,7 @@ def _right_ids(version: int) -> list[Labelled]:
     ]
 
 
-def _wrong_ids(version: int) -> list[Labelled]:
+def _wrong_ids(version: int) -> Sequence[Labelled]:
     found = [
         ("no time-out", InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=0)),
         ("empty id", InitProducerIdRequest(transactional_id="", transaction_timeout_ms=60_000)),

@@ -1,75 +1,80 @@
 """CreateTopics and DeleteTopics."""
 
+from collections.abc import Sequence
 from itertools import count
 
 from interop.differential.scenarios.world import CREATE_TIMEOUT_MS, Labelled, World
 from pybroker.protocol.messages import CreateTopicsRequest, DeleteTopicsRequest
 
+ODD_NAMES = (
+    "", ".", "..", "a b", "a/b", "é", "x" * 249, "x" * 250, "metadata_a", "metadata.a", "__consumer_offsets",
+)  # fmt: skip
 FIRST_DELETE_BY_ID = 6
 FIRST_CREATE_WITH_DEFAULTS = 4
 _of = CreateTopicsRequest.CreatableTopic
 
 
 def create(world: World) -> None:
-    def named(version: int, **fields: object) -> CreateTopicsRequest:
+    def named(**fields: object) -> CreateTopicsRequest:
         topic = _of(name="made-{n}", num_partitions=2, replication_factor=1)
         for key, value in fields.items():
             setattr(topic, key, value)
         return CreateTopicsRequest(topics=[topic], timeout_ms=CREATE_TIMEOUT_MS)
 
-    def with_configs(version: int, *pairs: tuple[str, str | None]) -> CreateTopicsRequest:
+    def with_configs(*pairs: tuple[str, str | None]) -> CreateTopicsRequest:
         configs = [CreateTopicsRequest.CreatableTopicConfig(name=name, value=value) for name, value in pairs]
-        return named(version, configs=configs)
+        return named(configs=configs)
 
-    def assigned(version: int, *lists: tuple[int, list[int]], **fields: object) -> CreateTopicsRequest:
+    def assigned(*lists: tuple[int, list[int]], **fields: object) -> CreateTopicsRequest:
         assignments = [
             CreateTopicsRequest.CreatableReplicaAssignment(partition_index=index, broker_ids=brokers)
             for index, brokers in lists
         ]
         plain = {"num_partitions": -1, "replication_factor": -1, "assignments": assignments}
-        return named(version, **{**plain, **fields})
+        return named(**{**plain, **fields})
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         found = [
-            ("two partitions", named(version)),
+            ("two partitions", named()),
             (
                 "configs",
-                with_configs(version, ("retention.ms", "1000"), ("cleanup.policy", "compact,delete")),
+                with_configs(("retention.ms", "1000"), ("cleanup.policy", "compact,delete")),
             ),
-            ("assigned", assigned(version, (0, [0]), (1, [0]))),
-            ("assigned, out of order", assigned(version, (1, [0]), (0, [0]))),
+            ("assigned", assigned((0, [0]), (1, [0]))),
+            ("assigned, out of order", assigned((1, [0]), (0, [0]))),
         ]
         if version >= 1:
-            only = named(version)
+            only = named()
             only.validate_only = True
             found.append(("only validated", only))
         return found
 
-    def wrong(version: int) -> list[Labelled]:
-        twice, late, mixed = named(version), named(version), named(version)
+    def wrong(_version: int) -> Sequence[Labelled]:
+        twice, late, mixed = named(), named(), named()
         twice.topics *= 2
         late.timeout_ms = 0
-        mixed.topics += named(version, name="metadata-a").topics + named(version, name="a b").topics
+        mixed.topics += named(name="metadata-a").topics + named(name="a b").topics
         found = [
-            ("exists", named(version, name="metadata-a")),
+            ("exists", named(name="metadata-a")),
             ("twice", twice),
             ("no time", late),
             ("one right, two wrong", mixed),
-            *((f"name {name[:12]!r}", named(version, name=name))
-              for name in ("", ".", "..", "a b", "a/b", "é", "x" * 249, "x" * 250, "made_0", "made.0", "__consumer_offsets")),
-            *((f"partitions {number}", named(version, num_partitions=number)) for number in (0, -1, -2)),
-            *((f"replication {number}", named(version, replication_factor=number)) for number in (0, -1, -2, 2, 32767)),
-            ("defaults", named(version, num_partitions=-1, replication_factor=-1)),
-            ("assigned and counted", assigned(version, (0, [0]), num_partitions=1)),
-            ("assigned and replicated", assigned(version, (0, [0]), replication_factor=1)),
-            ("assigned with a gap", assigned(version, (0, [0]), (2, [0]))),
-            ("assigned from 1", assigned(version, (1, [0]))),
-            ("assigned negative", assigned(version, (-1, [0]))),
-            ("assigned to an unknown broker", impatient(assigned(version, (0, [7])))),
-            ("assigned twice to one broker", assigned(version, (0, [0, 0]))),
-            ("assigned to nobody", impatient(assigned(version, (0, [])))),
-            ("assigned unevenly", assigned(version, (0, [0]), (1, [0, 7]))),
-            ("partition assigned twice", assigned(version, (0, [0]), (0, [0]))),
+            *((f"name {name[:12]!r}", named(name=name))
+              for name in ODD_NAMES),
+            *((f"partitions {number}", named(num_partitions=number)) for number in (0, -1, -2)),
+            *((f"replication {number}", named(replication_factor=number))
+              for number in (0, -1, -2, 2, 32767)),
+            ("defaults", named(num_partitions=-1, replication_factor=-1)),
+            ("assigned and counted", assigned((0, [0]), num_partitions=1)),
+            ("assigned and replicated", assigned((0, [0]), replication_factor=1)),
+            ("assigned with a gap", assigned((0, [0]), (2, [0]))),
+            ("assigned from 1", assigned((1, [0]))),
+            ("assigned negative", assigned((-1, [0]))),
+            ("assigned to an unknown broker", impatient(assigned((0, [7])))),
+            ("assigned twice to one broker", assigned((0, [0, 0]))),
+            ("assigned to nobody", impatient(assigned((0, [])))),
+            ("assigned unevenly", assigned((0, [0]), (1, [0, 7]))),
+            ("partition assigned twice", assigned((0, [0]), (0, [0]))),
         ]  # fmt: skip
         bad: tuple[tuple[str, str | None], ...] = (
             ("no.such.key", "1"), ("retention.ms", "soon"), ("retention.ms", None), ("retention.ms", "-2"),
@@ -80,10 +85,10 @@ def create(world: World) -> None:
             ("leader.replication.throttled.replicas", "x"), ("min.cleanable.dirty.ratio", "2"),
             ("min.compaction.lag.ms", "9"), ("message.format.version", "7"), ("preallocate", "TRUE"),
         )  # fmt: skip
-        found += [(f"config {key}={value}", with_configs(version, (key, value))) for key, value in bad]
-        found.append(("config twice", with_configs(version, ("retention.ms", "1"), ("retention.ms", "2"))))
+        found += [(f"config {key}={value}", with_configs((key, value))) for key, value in bad]
+        found.append(("config twice", with_configs(("retention.ms", "1"), ("retention.ms", "2"))))
         lag = (("min.compaction.lag.ms", "9"), ("max.compaction.lag.ms", "3"))
-        found.append(("compaction lags crossed", with_configs(version, *lag)))
+        found.append(("compaction lags crossed", with_configs(*lag)))
         return found
 
     world.exercise(19, right, wrong=wrong, limit=30)
@@ -116,7 +121,7 @@ def delete(world: World) -> None:
         _delete(world, version, made[-1])
     fresh()
 
-    def right(version: int) -> list[Labelled]:
+    def right(version: int) -> Sequence[Labelled]:
         return [("nothing", _by_names(version))]
 
     world.exercise(20, right, mutate=0)
