@@ -44,7 +44,6 @@ WRITES_PER_KEY = 5
 PROBE_BYTES = 16_000
 BASELINE_S = 10.0
 LOOK_EVERY = 50
-CLEAN_TIMEOUT_S = 600
 P99, P50, WORST = "p99 of produce, ms", "p50 of produce, ms", "worst produce, ms"
 DURATION, RATE = "the clean, s", "the clean, MiB/s"
 WITHOUT, WITH = "without", "cleaning"
@@ -105,9 +104,9 @@ def measure(system: PybrokerSystem, topic: str, mib: int, figures: Figures) -> N
     let_loose(admin, topic)
     wait_until(lambda: is_cleaning(system.pid), "the cleaner at work", 30)
     started = time.perf_counter()
-    with_cleaner = latencies(producer, (plain, topic), probe, lambda: not is_cleaning(system.pid))
+    checkpoint = system.folder / "data" / "cleaner-offset-checkpoint"
+    with_cleaner = latencies(producer, (plain, topic), probe, lambda: is_cleaned(checkpoint, topic))
     seconds = time.perf_counter() - started
-    check_cleaned(system.folder / "data", topic)
     producer.close()
     for name, samples in ((WITHOUT, without), (WITH, with_cleaner)):
         figures.add(P50, name, statistics.median(samples) * 1000)
@@ -160,10 +159,9 @@ def is_cleaning(pid: int) -> bool:
     return any(path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/children"))
 
 
-def check_cleaned(data: Path, topic: str) -> None:
-    """The run must have done what it claims."""
-    checkpoint = (data / "cleaner-offset-checkpoint").read_text()
-    assert f"{topic} 0 " in checkpoint, checkpoint
+def is_cleaned(checkpoint: Path, topic: str) -> bool:
+    """Whether the first clean of the topic is over; the probes may make it due for another."""
+    return checkpoint.exists() and f"{topic} 0 " in checkpoint.read_text()
 
 
 class Producer:

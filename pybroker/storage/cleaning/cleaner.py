@@ -66,6 +66,8 @@ class _Clean:
         self._context = StorageContext(
             now_ms=lambda: job.now_ms, files=files, handles=HandlePool(files, limit=8)
         )
+        ends = [*(base for base, _size in job.segments[1:]), job.first_uncleanable_offset]
+        self._ends = {base: end for (base, _size), end in zip(job.segments, ends, strict=False)}
         self._stats = CleanStats()
         self._read_bytes = max(LEAST_READ_BYTES, job.limits.buffer_bytes)
 
@@ -104,9 +106,8 @@ class _Clean:
         offsets = OffsetMap(min(limits.map_bytes, useful), limits.map_load_factor)
         offsets.latest_offset = first - 1
         transactions = TransactionsSeen(job.aborted)
-        ends = [base for base, _size in job.segments[1:]] + [end]
-        for (base, size), segment_end in zip(job.segments, ends, strict=False):
-            if segment_end <= first:
+        for base, size in job.segments:
+            if self._ends[base] <= first:
                 continue
             for header, batch in self._batches(base, size):
                 has_keys = not transactions.see(header, batch) and not header.is_control
@@ -116,7 +117,7 @@ class _Clean:
                     return offsets
                 offsets.latest_offset = header.last_offset
             # Offsets without a record are known as well: they have no keys.
-            offsets.latest_offset = segment_end - 1
+            offsets.latest_offset = self._ends[base] - 1
         return offsets
 
     # -- copying
@@ -201,7 +202,7 @@ class _Clean:
         path = self._path(base, names.LOG)
         fd = self._files.open(path)
         try:
-            position, wanted = 0, self._read_bytes
+            position, wanted, next_offset = 0, self._read_bytes, base
             while position < size:
                 wanted = min(wanted, size - position)
                 chunk = self._files.pread(fd, wanted, position)
@@ -211,8 +212,11 @@ class _Clean:
                 used = 0
                 while (found := _whole_batch(chunk, used)) is not None:
                     header, batch = found
-                    if not batch_is_valid(header, memoryview(batch)):
+                    # Offsets are outside the CRC; of old messages a wrapper has that of its last.
+                    is_in_place = next_offset <= header.base_offset and header.last_offset < self._ends[base]
+                    if not is_in_place or not batch_is_valid(header, memoryview(batch)):
                         raise CorruptRecords(f"{path}: the batch at position {position + used} is damaged")
+                    next_offset = header.next_offset
                     yield header, batch
                     used += len(batch)
                 wanted = self._read_bytes if used else self._enough(path, chunk, position, size)

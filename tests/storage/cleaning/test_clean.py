@@ -326,7 +326,7 @@ def damage(path: str, position: int) -> None:
     Path(path).write_bytes(data)
 
 
-@pytest.mark.parametrize("position", [8, 11, 16, 20, 80])
+@pytest.mark.parametrize("position", [0, 7, 8, 11, 16, 20, 26, 80])
 def test_a_damaged_batch_is_reported_and_nothing_is_replaced(
     open_at: OpenLog, context: StorageContext, position: int
 ) -> None:
