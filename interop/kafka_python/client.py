@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import kafka  # type: ignore[import-untyped]
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # type: ignore[import-untyped]
-from kafka.coordinator.assignors.sticky.sticky_assignor import (  # type: ignore[import-untyped]
-    StickyPartitionAssignor,
-)
 
+from interop.kafka_python.member import PolledMember, received
 from interop.support.client import (
     EARLIEST,
     GroupMember,
@@ -25,15 +23,23 @@ from interop.support.client import (
 )
 from interop.support.waiting import Deadline
 
+Settings = dict[str, Any]
 POLL_MS = 200
 ASSIGNORS = {
     "range": RangePartitionAssignor,
     "roundrobin": RoundRobinPartitionAssignor,
-    "sticky": StickyPartitionAssignor,
 }
 PATIENCE = {"retries": 1000, "max_in_flight_requests_per_connection": 1}
 """2.0 drops records on a lost connection unless it is told to try again, in order."""
-MODERN = int(kafka.__version__.split(".")[0]) >= 3
+MAJOR = int(kafka.__version__.split(".")[0])
+MODERN = MAJOR >= 3
+if MAJOR >= 2:
+    from kafka.coordinator.assignors.sticky.sticky_assignor import (  # type: ignore[import-untyped]
+        StickyPartitionAssignor,
+    )
+
+    ASSIGNORS["sticky"] = StickyPartitionAssignor
+STICKY_FAULT = "kafka-python 2.0's sticky assignor raises TypeError in its own encoding"
 if MODERN:
     from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
         CooperativeStickyAssignor,
@@ -41,22 +47,31 @@ if MODERN:
 
     ASSIGNORS["cooperative"] = CooperativeStickyAssignor
 
+OLD_FORMATS = Traits(
+    codecs=("none", "gzip", "snappy", "lz4"),
+    idempotent=False,
+    own_timestamps=False,
+    headers=False,
+    finds_by_time=False,
+    manages_topics=False,
+    partition_count=1,
+)
+"""What is left with message sets."""
+
 
 class KafkaPython:
-    """The pure Python client, in its newest line or in 2.0 (no idempotence, no static members)."""
+    """The pure Python client, in its newest line or before 3.0 (no idempotence, no static members)."""
 
     name = "kafka-python"
     version = kafka.__version__
     traits = Traits(null_header_values=False, idempotent=MODERN, static_members=MODERN)
     strategies = tuple(ASSIGNORS)
-    faulty_strategies: Mapping[str, str] = {
-        "cooperative": "kafka-python's assignor leaves a partition of a leaver unassigned"
-    }
+    faulty_strategies: Mapping[str, str] = {"sticky": STICKY_FAULT} if MAJOR == 2 else {}
 
     def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-        self._asker = KafkaConsumer(bootstrap_servers=bootstrap)
+        self._settings: Settings = {"bootstrap_servers": bootstrap}
+        self._admin = KafkaAdminClient(**self._settings)
+        self._asker = KafkaConsumer(**self._settings)
 
     def create_topic(self, topic: str, partitions: int) -> None:
         self._admin.create_topics([NewTopic(topic, partitions, 1)])
@@ -70,10 +85,10 @@ class KafkaPython:
         return {topic[name]: len(topic["partitions"]) for topic in described}
 
     def producer(self, settings: ProducerSettings) -> Producer:
-        return _Producer(self._bootstrap, settings)
+        return _Producer(self._settings, settings)
 
     def reader(self, topic: str, partition: int, offset: int) -> Reader:
-        return _Reader(self._bootstrap, TopicPartition(topic, partition), offset)
+        return _Reader(self._settings, TopicPartition(topic, partition), offset)
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         where = TopicPartition(topic, partition)
@@ -85,13 +100,16 @@ class KafkaPython:
         return int(self._asker.end_offsets([where])[where])
 
     def member(self, settings: GroupSettings) -> GroupMember:
-        return _Member(self._bootstrap, settings)
+        return _member(self._settings, settings)
 
     def committed(self, group: str, topic: str, partition: int) -> int | None:
         where = TopicPartition(topic, partition)
         if MODERN:
             found = self._admin.list_group_offsets({group: [where]})[group].get(where)
         else:
+            # Before 3.0 an administrator that lost its connection raises until it is made anew.
+            self._admin.close()
+            self._admin = KafkaAdminClient(**self._settings)
             found = self._admin.list_consumer_group_offsets(group, partitions=[where]).get(where)
         return None if found is None or found.offset < 0 else int(found.offset)
 
@@ -100,10 +118,37 @@ class KafkaPython:
         self._admin.close()
 
 
+class OldFormatKafkaPython(KafkaPython):
+    """The same, told that the broker is an old one: it sends and takes message sets.
+
+    It has no administration then; topics are auto-created.
+    """
+
+    def __init__(self, bootstrap: str, api_version: tuple[int, int]) -> None:
+        self.version = f"{kafka.__version__} as of {'.'.join(map(str, api_version))}"
+        self.traits = OLD_FORMATS
+        self._settings = {"bootstrap_servers": bootstrap, "api_version": api_version}
+        self._asker = KafkaConsumer(**self._settings)
+
+    def create_topic(self, topic: str, partitions: int) -> None:
+        producer = KafkaProducer(**self._settings)
+        try:
+            found = len(producer.partitions_for(topic))
+        finally:
+            producer.close()
+        assert found == partitions, f"{found} partitions by auto creation"
+
+    def topics(self) -> Mapping[str, int]:
+        return {topic: len(self._asker.partitions_for_topic(topic) or ()) for topic in self._asker.topics()}
+
+    def close(self) -> None:
+        self._asker.close()
+
+
 class _Producer(Producer):
-    def __init__(self, bootstrap: str, settings: ProducerSettings) -> None:
+    def __init__(self, common: Settings, settings: ProducerSettings) -> None:
         self._producer = KafkaProducer(
-            bootstrap_servers=bootstrap,
+            **common,
             acks=settings.acks if settings.acks == "all" else int(settings.acks),
             compression_type=None if settings.codec == "none" else settings.codec,
             linger_ms=5,
@@ -135,8 +180,8 @@ class _Producer(Producer):
 
 
 class _Reader(Reader):
-    def __init__(self, bootstrap: str, where: TopicPartition, offset: int) -> None:
-        self._consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="none")
+    def __init__(self, common: Settings, where: TopicPartition, offset: int) -> None:
+        self._consumer = KafkaConsumer(**common, auto_offset_reset="none")
         self._consumer.assign([where])
         if offset == EARLIEST:
             self._consumer.seek_to_beginning(where)
@@ -147,47 +192,25 @@ class _Reader(Reader):
         records: list[Received] = []
         deadline = Deadline(timeout_s)
         while len(records) < count and not deadline.passed:
-            records += _received(self._consumer.poll(POLL_MS))
+            records += received(self._consumer.poll(POLL_MS))
         return records
 
     def close(self) -> None:
         self._consumer.close()
 
 
-class _Member(GroupMember):
-    def __init__(self, bootstrap: str, settings: GroupSettings) -> None:
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap,
-            group_id=settings.group,
-            partition_assignment_strategy=[ASSIGNORS[settings.strategy]],
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            session_timeout_ms=6000,
-            heartbeat_interval_ms=500,
-            metadata_max_age_ms=1000,
-            **({"group_instance_id": settings.instance_id} if MODERN else {}),
-        )
-        pattern = settings.topics[0] if settings.topics[0].startswith("^") else None
-        self._consumer.subscribe(topics=None if pattern else settings.topics, pattern=pattern)
-
-    def poll(self, timeout_s: float) -> list[Received]:
-        return _received(self._consumer.poll(int(timeout_s * 1000)))
-
-    def assignment(self) -> frozenset[tuple[str, int]]:
-        return frozenset((each.topic, each.partition) for each in self._consumer.assignment())
-
-    def commit(self) -> None:
-        self._consumer.commit()
-
-    def close(self) -> None:
-        self._consumer.close()
-
-
-def _received(polled: Mapping[TopicPartition, Sequence[Any]]) -> list[Received]:
-    return [
-        Received(
-            record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
-        )
-        for records in polled.values()
-        for record in records
-    ]
+def _member(common: Settings, settings: GroupSettings) -> GroupMember:
+    consumer = KafkaConsumer(
+        **common,
+        group_id=settings.group,
+        partition_assignment_strategy=[ASSIGNORS[settings.strategy]],
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        session_timeout_ms=6000,
+        heartbeat_interval_ms=500,
+        metadata_max_age_ms=1000,
+        **({"group_instance_id": settings.instance_id} if MODERN else {}),
+    )
+    pattern = settings.topics[0] if settings.topics[0].startswith("^") else None
+    consumer.subscribe(topics=None if pattern else settings.topics, pattern=pattern)
+    return PolledMember(consumer)

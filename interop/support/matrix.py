@@ -47,7 +47,7 @@ class Matrix:
         if report.failed:
             row.result = "FAILED"
             row.reason = _first_line(report)
-        elif hasattr(report, "wasxfail"):
+        elif report.skipped:
             row.result, row.reason = "client's fault", report.wasxfail
 
     def table(self) -> str:

@@ -16,6 +16,8 @@ from interop.support.tools import ToolMissing
 
 HARNESS = ("attrs", "kazoo", "pytest>=8.3", "pytest-timeout")
 
+CODECS = ("python-snappy", "lz4", "zstandard", "crc32c")
+
 
 @frozen
 class OtherVersion:
@@ -27,6 +29,8 @@ class OtherVersion:
 
 OTHER_VERSIONS: Mapping[str, OtherVersion] = {
     "confluent-kafka-2.3": OtherVersion("librdkafka", ("confluent-kafka==2.3.0",)),
+    "kafka-python-2.0": OtherVersion("kafka_python", ("kafka-python==2.0.2", *CODECS)),
+    "kafka-python-1.4": OtherVersion("kafka_python", ("kafka-python==1.4.4", *CODECS)),
 }
 
 
