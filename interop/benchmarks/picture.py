@@ -42,11 +42,11 @@ def draw(folder: Path) -> Path:
     )
     for axis, (panel, title, logarithmic) in zip(axes, panels, strict=True):
         _bars(axis, panel, title, logarithmic=logarithmic)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    picture.legend(handles.values(), handles.keys(), loc="upper center", ncols=len(handles))
+    picture.legend(list(handles.values()), list(handles), loc="upper center", ncols=len(handles))
     picture.tight_layout(rect=(0, 0, 1, 0.97))
     target = folder / "benchmarks.png"
     picture.savefig(target, dpi=110)

@@ -3,6 +3,7 @@
 import socket
 import struct
 import time
+from collections.abc import Callable
 
 from interop.support.process import LOCALHOST
 
@@ -11,10 +12,15 @@ METADATA, VERSION, CORRELATION_ID = 3, 1, 20390
 _NO_TOPICS = 0
 
 
-def await_metadata(port: int, timeout_s: float) -> None:
-    """Ask until a well-formed answer names a broker; raises AssertionError after ``timeout_s``."""
+def await_metadata(port: int, timeout_s: float, check_alive: Callable[[], object]) -> None:
+    """Ask until a well-formed answer names a broker.
+
+    Raises:
+        AssertionError: after ``timeout_s``, or what ``check_alive`` raises about a process that has ended.
+    """
     deadline = time.monotonic() + timeout_s
     while not _names_a_broker(port, timeout_s):
+        check_alive()
         assert time.monotonic() < deadline, f"no metadata on port {port} in {timeout_s:g} s"
         time.sleep(RETRY_S)
 

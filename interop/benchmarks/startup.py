@@ -13,8 +13,7 @@ from contextlib import ExitStack
 
 from interop.benchmarks.client import parse_options, rotated
 from interop.benchmarks.figures import Figures, Target, progress, report
-from interop.benchmarks.probe import await_metadata
-from interop.benchmarks.systems import START_TIMEOUT_S, SYSTEMS, System, Usage
+from interop.benchmarks.systems import START_TIMEOUT_S, SYSTEMS, System, Usage, await_answer
 from interop.support.waiting import wait_until
 
 ROUNDS = 5
@@ -56,7 +55,7 @@ def start(system: System) -> float:
     """Milliseconds from the creation of the process to the answer."""
     started = time.perf_counter()
     system.launch()
-    await_metadata(system.port, START_TIMEOUT_S)
+    await_answer(system)
     return (time.perf_counter() - started) * 1000
 
 

@@ -299,7 +299,7 @@ class Running:
                 self._systems.append(system)
                 system.prepare()
                 system.launch()
-                await_metadata(system.port, START_TIMEOUT_S)
+                await_answer(system)
         except BaseException:
             self.__exit__()
             raise
@@ -308,6 +308,14 @@ class Running:
     def __exit__(self, *_: object) -> None:
         for system in self._systems:
             system.close()
+
+
+def await_answer(system: System) -> None:
+    """Until a launched system answers; raises AssertionError when it ends instead or takes too long."""
+    try:
+        await_metadata(system.port, START_TIMEOUT_S, lambda: system.pid)
+    except AssertionError as error:
+        raise AssertionError(f"{system.name}: {error}") from None
 
 
 def _running(process: ChildProcess) -> int:
