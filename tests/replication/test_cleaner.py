@@ -231,9 +231,10 @@ async def test_a_stop_ends_a_running_clean_and_its_process(
     cleaning: Cleaning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partition = cleaning.filled()
-    started, pids = trio.Event(), []
+    started, pids = trio.Event(), list[int]()
 
     async def stuck(self: CleanerProcess) -> Answer | None:
+        assert self.pid is not None
         pids.append(self.pid)
         started.set()
         await trio.sleep_forever()

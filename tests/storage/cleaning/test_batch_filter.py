@@ -12,7 +12,7 @@ from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import CompressionType, Record, TimestampType, crc_is_valid
 from pybroker.records.legacy import build_message_set, iter_message_set
 from pybroker.storage.batch_scan import header_at
-from pybroker.storage.cleaning.batch_filter import KeptBatch, LastWrite
+from pybroker.storage.cleaning.batch_filter import BatchFilter, KeptBatch, LastWrite
 from pybroker.storage.transaction_index import AbortedTransaction
 from tests.storage.cleaning.support import NOW_MS, batch_filter, header_of, raw
 
@@ -21,8 +21,8 @@ PAIRS = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"c", None), (b"d", b"4")]
 LATEST = {b"a": 102, b"b": 101, b"c": 103, b"d": 104}
 
 
-def run(filter_: object, batch: bytes) -> KeptBatch | None:
-    return filter_.filter(header_of(batch), batch, keeps_legacy_deletes=True)  # type: ignore[attr-defined, no-any-return]
+def run(keeping: BatchFilter, batch: bytes) -> KeptBatch | None:
+    return keeping.filter(header_of(batch), batch, keeps_legacy_deletes=True)
 
 
 def marker(kind: ControlRecordType, offset: int, producer_id: int = 7) -> bytes:
@@ -177,12 +177,15 @@ def test_the_last_marker_of_a_producer_is_emptied_but_kept() -> None:
     commit = marker(ControlRecordType.COMMIT, 11)
     kept = run(batch_filter({}), commit)
     assert kept is not None
-    late = {"now_ms": NOW_MS + 5000, "last_writes": {7: LastWrite(-1, 0)}}
-    emptied = run(batch_filter({}, **late), bytes(kept.data))
+
+    def late() -> BatchFilter:
+        return batch_filter({}, now_ms=NOW_MS + 5000, last_writes={7: LastWrite(-1, 0)})
+
+    emptied = run(late(), bytes(kept.data))
     assert emptied is not None
     header = header_of(bytes(emptied.data))
     assert (header.record_count, header.is_control, header.is_transactional) == (0, True, True)
-    assert run(batch_filter({}, **late), bytes(emptied.data)) is not None
+    assert run(late(), bytes(emptied.data)) is not None
     assert run(batch_filter({}, now_ms=NOW_MS), bytes(emptied.data)) is None
 
 

@@ -1,5 +1,7 @@
 """Which log is cleaned, and which part of it, by tables."""
 
+from typing import Any
+
 import pytest
 from attrs import evolve
 
@@ -42,7 +44,7 @@ LOG = LogFacts(TP, SEGMENTS, 0, 350, 350, None)
     ],
 )
 def test_the_range_to_clean_is_bounded_by_checkpoint_active_segment_stable_offset_and_lag(
-    changes: dict[str, object], expected: tuple[Offset, Offset]
+    changes: dict[str, Any], expected: tuple[Offset, Offset]
 ) -> None:
     chosen = assess(evolve(LOG, **changes), NOW_MS)
     assert (chosen.first_dirty_offset, chosen.first_uncleanable_offset) == expected
@@ -60,7 +62,7 @@ def test_the_range_to_clean_is_bounded_by_checkpoint_active_segment_stable_offse
     ],
 )
 def test_whole_segments_count_as_clean_or_cleanable(
-    changes: dict[str, object], clean_bytes: int, cleanable_bytes: int
+    changes: dict[str, Any], clean_bytes: int, cleanable_bytes: int
 ) -> None:
     chosen = assess(evolve(LOG, **changes), NOW_MS)
     assert (chosen.clean_bytes, chosen.cleanable_bytes) == (clean_bytes, cleanable_bytes)
@@ -85,7 +87,7 @@ def test_whole_segments_count_as_clean_or_cleanable(
     ],
 )
 def test_a_log_is_due_when_dirty_enough_or_when_a_record_has_waited_too_long(
-    changes: dict[str, object], is_due: bool
+    changes: dict[str, Any], is_due: bool
 ) -> None:
     assert assess(evolve(LOG, **changes), NOW_MS).is_due is is_due
 
