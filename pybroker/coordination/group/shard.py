@@ -30,6 +30,7 @@ from pybroker.coordination.group.rebalance import (
     on_sync_timeout,
     prepare,
 )
+from pybroker.coordination.group.records import make_decoders
 from pybroker.coordination.group.replay import GroupReplay, steps
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import DEAD
@@ -180,6 +181,8 @@ class GroupShard:
     def loaded(self, replay: GroupReplay, now_ms: int) -> Iterator[Effects]:
         """The log has been read: from now on members must be heard of again. In slices; until the last one
         nothing is asked of this shard."""
+        for _ in make_decoders():
+            yield Effects(now_ms)
         for groups in steps(replay.finish(now_ms), STEPS):
             effects = Effects(now_ms)
             for group in groups:
