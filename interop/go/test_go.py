@@ -6,7 +6,6 @@ import pytest
 
 from interop.agents.client import AgentClient
 from interop.agents.journeys import AutoCreationJourneys, MoreGroupJourneys, MoreJourneys
-from interop.agents.process import CallFailed
 from interop.go.libraries import start
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
@@ -17,12 +16,6 @@ WHOLE = [
     pytest.param("sarama", id="sarama", marks=pytest.mark.whole),
     pytest.param("segmentio", id="kafka-go", marks=pytest.mark.whole),
 ]
-
-GIVES_UP = (
-    "kafka-go's writer takes a broker that has just started and knows no topic yet for one without the topic, "
-    "and gives up at once"
-)
-"""Seen with Apache Kafka, which answers before it has its topics."""
 
 
 @pytest.fixture(scope="class", params=QUICK + WHOLE)
@@ -48,11 +41,6 @@ def client(server: Server, agent: AgentClient) -> AgentClient:
 class TestGo(Journeys, MoreJourneys):
     """Topics, records, limits, restart."""
 
-    @pytest.fixture(autouse=True)
-    def _faults(self, request: pytest.FixtureRequest, library: str) -> None:
-        if request.node.originalname == "test_kill9_and_restart" and library == "segmentio":
-            request.applymarker(pytest.mark.xfail(reason=GIVES_UP, raises=CallFailed, strict=False))
-
 
 class TestGoGroups(GroupJourneys, MoreGroupJourneys):
     """Consumer groups."""
@@ -63,7 +51,9 @@ class TestGoGroups(GroupJourneys, MoreGroupJourneys):
         if name == "test_pattern" and library != "franz":
             pytest.skip("not in this client: subscription by pattern")
         if name == "test_many_topics" and library == "segmentio":
-            pytest.skip("not in this client: many partitions; each costs it connections and goroutines of its own")
+            pytest.skip(
+                "not in this client: many partitions; each costs it connections and goroutines of its own"
+            )
 
 
 class TestGoAutoCreation(AutoCreationJourneys):

@@ -256,7 +256,8 @@ func (r *reader) Close() error {
 func (c *client) read(ctx context.Context, into *agent.Buffer, topic string, partition int, offset int64) {
 	source := kafka.NewReader(kafka.ReaderConfig{
 		Brokers: []string{c.bootstrap}, Topic: topic, Partition: partition,
-		MaxBytes: 10e6, MaxWait: time.Second, ReadBackoffMax: 500 * time.Millisecond, ErrorLogger: failures,
+		MaxBytes: 10e6, MaxWait: time.Second, ReadBackoffMax: 500 * time.Millisecond,
+		MaxAttempts: 200, ErrorLogger: failures,
 	})
 	defer source.Close()
 	// kafka-go's own words for earliest and latest are the protocol's numbers, as the suite's are.
