@@ -25,6 +25,7 @@ FIRST_VERSION_WITH_GROUPS = 1
 FIRST_VERSION_WITH_TOPIC_IDS = 10
 NO_RETENTION_TIME = -1
 NO_TIMESTAMP = -1
+LATEST_TIMESTAMP_MS = (1 << 63) - 1
 
 
 @frozen
@@ -62,7 +63,7 @@ class OffsetCommitHandler:
     def _expiry(self, request: OffsetCommitRequest) -> int | None:
         if request.retention_time_ms == NO_RETENTION_TIME:
             return None
-        return self.now_ms() + request.retention_time_ms
+        return min(self.now_ms() + request.retention_time_ms, LATEST_TIMESTAMP_MS)
 
     def _commit(
         self, asked: OffsetCommitRequest.OffsetCommitRequestPartition, expiry_ms: int | None

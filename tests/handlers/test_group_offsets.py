@@ -103,6 +103,13 @@ async def test_a_retention_time_is_kept_as_an_expiry(group_bench: GroupBench, ve
     assert (read.commit_timestamp, read.expire_timestamp) == (START_MS, START_MS + 1000)
 
 
+async def test_an_endless_retention_time_ends_with_time_itself(group_bench: GroupBench) -> None:
+    assert await commit(group_bench, 2, retention_time_ms=(1 << 63) - 1) == 0
+    value = group_bench.records()[0].value
+    assert value is not None
+    assert decode(OffsetCommitValue, 1, value, 2)[0].expire_timestamp == (1 << 63) - 1
+
+
 async def test_null_metadata_is_empty(group_bench: GroupBench) -> None:
     await commit(group_bench, metadata=None)
     assert (await fetch(group_bench))[2] == ""
