@@ -9,7 +9,12 @@ from attrs import define, field, frozen
 from interop.differential.compare import FieldDifference
 from interop.differential.plain import Plain
 from pybroker.protocol.message_classes import Message
-from pybroker.protocol.messages import AlterConfigsRequest, ProduceRequest
+from pybroker.protocol.messages import (
+    AlterConfigsRequest,
+    JoinGroupRequest,
+    OffsetFetchRequest,
+    ProduceRequest,
+)
 
 Judge = Callable[[Plain, Plain, "Correspondence"], bool]
 
@@ -72,6 +77,9 @@ def _kafka_silent(apache: Plain, pybroker: Plain, _known: Correspondence) -> boo
     return apache is None and bool(pybroker)
 
 
+UNREADABLE = b"\xff" * 80
+
+
 def hangs_in_kafka(request: Message) -> bool:
     """Whether Apache Kafka 3.9 never answers this request: it fails, and fails again in saying so."""
     match request:
@@ -80,6 +88,14 @@ def hangs_in_kafka(request: Message) -> bool:
         case AlterConfigsRequest():
             named = [(resource.resource_type, resource.resource_name) for resource in request.resources]
             return len(set(named)) < len(named)
+        case OffsetFetchRequest():
+            return not request.group_id and not request.groups
+        case JoinGroupRequest():
+            # One does not hang in truth, but waits for as long as a rebalance may take; both do.
+            names = [protocol.name for protocol in request.protocols]
+            return len(set(names)) < len(names) or any(
+                bytes(protocol.metadata) == UNREADABLE for protocol in request.protocols
+            )
     return False
 
 
@@ -154,13 +170,24 @@ RULES: tuple[Rule, ...] = (
          "Kafka fails within its own error handling on null records and leaves the producer waiting for "
          "ever; pybroker answers INVALID_RECORD"),
     Rule("Produce", r"responses\.partition_responses\.(error_code|base_offset|log_append_time_ms)", _any,
-         "pybroker looks inside of records when pybroker.record.validation is full, or the topic needs it",
+         "pybroker looks inside of records when pybroker.record.validation is full or the topic needs it",
          label="trusted-v.*"),
     Rule("Fetch", r".*\.batches\.length", _old_messages_cut,
          "how many messages of old formats fit into a reply: consumers ask for the rest"),
     Rule("Fetch", "", _values_like("Closed", dict),
          "Kafka cannot convert records whose offsets are broken, and closes the connection",
          label="read all of produce-.*"),
+    Rule("Fetch", ".*", _any,
+         "Kafka finds the cache of a session by arithmetic that fails for the largest and smallest id",
+         label=r".*: session_id=(2147483647|-2147483648)"),
+    Rule("JoinGroup", "", _kafka_hangs,
+         "Kafka fails half-way when it cannot read a subscription, and leaves the member waiting",
+         label=r".*: protocols\.metadata=.*"),
+    Rule("OffsetFetch", "", _kafka_hangs, "Kafka never answers a question for no group at all",
+         label=r".*: groups=\[\]"),
+    Rule("OffsetCommit", r"topics\.partitions\.length", _any,
+         "version 0 of Kafka's answer names a partition as often as the request; pybroker's once",
+         label=r".*: topics(\.partitions)?=\[2 elements\]"),
     Rule("Fetch", "session_id", _id("fetch session", 0), "fetch session ids are random"),
     Rule("Produce", r".*\.log_append_time_ms", _both_positive, "append time is the clock's"),
     Rule("Fetch|ListOffsets", r".*timestamp", _both_positive, "append time is the clock's",

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
+from interop.differential.allowed import UNREADABLE
 from interop.differential.frames import LONG_HERE, NULL_HERE
 from pybroker.protocol.message_classes import Message
 from pybroker.protocol.spec_model import INTEGER_BOUNDS
@@ -15,7 +16,7 @@ from pybroker.protocol.specs import FieldSpec, MessageSpec
 STRANGE_STRINGS = ("", "no-such-thing", "bad name/é", ".", "x" * 250, NULL_HERE, LONG_HERE)
 STRANGE_UUID = bytes(range(16))
 ZERO_UUID = bytes(16)
-STRANGE_BYTES = (b"", b"\x00" * 7, b"\xff" * 80)
+STRANGE_BYTES = (b"", b"\x00" * 7, UNREADABLE)
 
 SPECIAL_VALUES: dict[str, tuple[Any, ...]] = {
     # Two thousand million partitions: Kafka makes the list of them and dies of it.
