@@ -5,8 +5,7 @@ from pathlib import Path
 
 import trio
 
-from interop.benchmarks.probe import await_metadata
-from interop.benchmarks.systems import START_TIMEOUT_S, PybrokerSystem
+from interop.benchmarks.systems import START_TIMEOUT_S, PybrokerSystem, await_answer
 from interop.benchmarks.wire import connect
 from interop.support.waiting import wait_until
 from pybroker.coordination.group.offsets import CommittedOffset
@@ -32,7 +31,7 @@ def prepare(commits: int, groups: int) -> PybrokerSystem:
     ten as clients' requests make them."""
     system = PybrokerSystem("pybroker", {"offsets.topic.num.partitions": "1"})
     system.launch()
-    await_metadata(system.port, START_TIMEOUT_S)
+    await_answer(system)
     wait_until(lambda: trio.run(has_coordinator, system.port, "any"), "the offsets topic", START_TIMEOUT_S)
     system.halt()
     _append(system.folder / "data" / str(OFFSETS), commits, groups)

@@ -20,13 +20,13 @@ from interop.benchmarks.client import parse_options, rotated
 from interop.benchmarks.figures import Figures, Target, progress, report
 from interop.benchmarks.group_log import has_coordinator, prepare
 from interop.benchmarks.members import Member, Round
-from interop.benchmarks.probe import await_metadata
 from interop.benchmarks.systems import (
     START_TIMEOUT_S,
     KafkaSystem,
     PybrokerSystem,
     System,
     Usage,
+    await_answer,
 )
 from interop.benchmarks.wire import connect, frame
 from pybroker.model.errors import ErrorCode
@@ -83,7 +83,7 @@ def main() -> int:
             systems.append(system)
             system.prepare()
             system.launch()
-            await_metadata(system.port, START_TIMEOUT_S)
+            await_answer(system)
             system.create_topic(TOPIC, OFFSETS_EACH)
         warm_up = Figures("warm-up", 1, ())
         for number in range(-1, options.rounds):
@@ -110,7 +110,7 @@ def _without_delay(name: str) -> System:
 
 def replay(system: PybrokerSystem, figures: Figures) -> None:
     system.launch()
-    await_metadata(system.port, START_TIMEOUT_S)
+    await_answer(system)
     usage = Usage(system)
     started_s = time.perf_counter()
     busy, idle = trio.run(_probe_during_replay, system.port, figures, started_s, usage)
