@@ -1,4 +1,4 @@
-"""What the agents' libraries are asked beyond the journeys of every client: limits, auto creation, resets, many topics."""
+"""What the agents' libraries are asked besides: limits, auto creation, resets, many topics."""
 
 import uuid
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ LATEST = -1
 MESSAGE_MAX_BYTES = 1_048_588
 """Kafka's default of message.max.bytes, which counts the whole batch."""
 BATCH_OVERHEAD = 72
-"""A batch of one record without key and headers, less its value of 16 KB to 1 MB: 61 of header, 11 of record."""
+"""A batch of one record without key and headers, less its value of 16 KB to 1 MB: header 61, record 11."""
 LARGER_MAX_BYTES = 5_000_000
 TOO_LARGE = r"(?i)too.?large|larger than the max message size"
 

@@ -1,4 +1,4 @@
-"""The agent: a program whose standard input takes one JSON object a line and whose standard output answers each."""
+"""The agent: a program that takes one JSON object a line on standard input and answers each with one."""
 
 import json
 import os

@@ -51,9 +51,7 @@ class TestGoGroups(GroupJourneys, MoreGroupJourneys):
         if name == "test_pattern" and library != "franz":
             pytest.skip("not in this client: subscription by pattern")
         if name == "test_many_topics" and library == "segmentio":
-            pytest.skip(
-                "not in this client: many partitions; each costs it connections and goroutines of its own"
-            )
+            pytest.skip("not in this client: many partitions, each of which costs it connections")
 
 
 class TestGoAutoCreation(AutoCreationJourneys):

@@ -16,7 +16,7 @@ PROGRAM = "rskafka-agent"
 
 
 def agent() -> Path:
-    """The program, compiled when its source or a dependency's version has changed: four minutes of one core."""
+    """The program, compiled when source or dependencies have changed: four minutes of one core."""
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in SOURCES)).hexdigest()[:12]
     program = CACHE / "rust" / f"{PROGRAM}-{digest}"
     if not program.exists():

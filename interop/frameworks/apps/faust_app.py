@@ -1,4 +1,4 @@
-"""Counts by key with faust: source topic -> table with a changelog -> sink topic. Runs in the framework's venv."""
+"""Counts by key with faust, from source to sink, in a table with a changelog. Runs in faust's own venv."""
 
 import json
 import sys

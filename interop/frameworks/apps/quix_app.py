@@ -1,4 +1,4 @@
-"""Counts by key with quixstreams: source topic -> state with a changelog -> sink topic. Runs in the framework's venv."""
+"""Counts by key with quixstreams, from source to sink, its state in a changelog. Runs in a venv of its own."""
 
 import json
 import sys
