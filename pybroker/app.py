@@ -388,6 +388,7 @@ class Broker:
             await nursery.start(services.groups.run)
             await nursery.start(services.controller.run)
             await self._until_known()
+            await services.controller.told(self.broker_id)
         except BaseException:
             server.close()
             raise

@@ -55,6 +55,8 @@ class _BrokerQueue:
         self.channel = channel
         self.requests: deque[tuple[ControlRequest, OnResponse | None]] = deque()
         self.has_work = trio.Event()
+        self.drained = trio.Event()
+        self.drained.set()
         self.scope = trio.CancelScope()
 
 
@@ -94,6 +96,14 @@ class Channels:
             return
         queue.requests.append((request, on_response))
         queue.has_work.set()
+        if queue.drained.is_set():
+            queue.drained = trio.Event()
+
+    async def drained(self, broker_id: BrokerId) -> None:
+        """Waits until a broker has answered all that is queued for it, or is not talked to any more."""
+        queue = self._queues.get(broker_id)
+        if queue is not None:
+            await queue.drained.wait()
 
     async def _run(self, broker_id: BrokerId, queue: _BrokerQueue) -> None:
         with queue.scope:
@@ -108,7 +118,9 @@ class Channels:
                             on_response(broker_id, request, response)
                         # A channel in process may answer without ever having waited.
                         await trio.lowlevel.checkpoint()
+                    queue.drained.set()
             finally:
+                queue.drained.set()
                 with trio.CancelScope(shield=True):
                     await queue.channel.aclose()
 

@@ -96,6 +96,11 @@ class Controller:
         """The epoch of the current term, 0 without one."""
         return 0 if self._term is None else self._term.context.epoch
 
+    async def told(self, broker_id: BrokerId) -> None:
+        """Waits until a broker knows what this controller had to tell it; at once if this is none."""
+        if self._term is not None:
+            await self._term.channels.drained(broker_id)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Elects, and handles events until it is cancelled. Started once the first election is decided."""
         end = self._store.on_session_event(self._on_session_event)
