@@ -1,4 +1,4 @@
-"""Counts by key with quixstreams, from source to sink, its state in a changelog. Runs in a venv of its own."""
+"""Counts by key with quixstreams, from source to sink, its state in a changelog. Runs in its own venv."""
 
 import json
 import sys
