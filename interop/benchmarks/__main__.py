@@ -35,6 +35,7 @@ BENCHMARKS = (
     Benchmark("throughput", "MB/s in and out, CPU, memory, stretches of the loop", quick=("--quick",)),
     Benchmark("log", "append, fetch, opening, memory of logs, beside system calls", quick=("--quick",)),
     Benchmark("recovery", "starts after an unclean stop, beside Apache Kafka", quick=("--quick",)),
+    Benchmark("cleaner", "produce latency while a dirty log is compacted, and without", quick=("--quick",)),
     Benchmark("groups", "coordinator: replay, rebalances, commits", quick=("--quick",)),
 )
 

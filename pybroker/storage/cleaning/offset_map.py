@@ -69,7 +69,13 @@ class OffsetMap:
 
     def _find(self, hashed: bytes) -> tuple[int, bool]:
         """The slot of a hash, or the empty one where it would be put."""
-        start = hash(hashed) % self._slots * _HASH_BYTES
+        slot = hash(hashed) % self._slots
+        start = slot * _HASH_BYTES
+        first = self._hashes[start : start + _HASH_BYTES]
+        if first == hashed:
+            return slot, True
+        if first == _EMPTY:
+            return slot, False
         while True:
             end = self._aligned(_EMPTY, start, len(self._hashes))
             found = self._aligned(hashed, start, len(self._hashes) if end < 0 else end)

@@ -17,7 +17,7 @@ from pybroker.storage.cleaning.cleaner import run_job
 from pybroker.storage.cleaning.job import CleanJob, encode_answer
 from pybroker.storage.files import system_files
 
-NICENESS = 15
+NICENESS = 10
 
 
 class Throttler:
