@@ -599,7 +599,15 @@ def _validate(values: Mapping[str, str], config: BrokerConfig) -> None:
 
 
 def _server_settings(config: BrokerConfig) -> ServerSettings:
-    """The part of the configuration that the wire obeys; the names are the same."""
+    """The part of the configuration that the wire obeys; the names are the same.
+
+    Kafka's default for the sockets' buffers is 100 KiB. The system's own, which grow as needed, let a fetch
+    of 1 MiB go in a few calls, so those stand unless somebody asks for others.
+    """
     names = {field.name for field in fields(ServerSettings)} - {"inter_broker_listener"}
     values = {name: getattr(config, name) for name in names}
     return ServerSettings(**values, inter_broker_listener=config.listeners.inter_broker)
+    chosen = config.layers.merged()
+    for key in ("socket.send.buffer.bytes", "socket.receive.buffer.bytes"):
+        if key not in chosen:
+            values[key.replace(".", "_")] = -1

@@ -55,6 +55,7 @@ RAW, LOG, CHECKED, BROKER = "raw", "log", "log, checked", "pybroker"
 FETCH = "fetch of old segments, MiB/s"
 OPENING = f"opening {PARTITIONS:,} x {SEGMENTS} segments, s"
 MEMORY = "memory per idle partition, KiB"
+_BASE_OFFSET_BYTES = 8
 _CRC_AT, _CRC_FROM, _SEQUENCE_AT = 17, 21, 53
 _TOPIC = "measured"
 
@@ -120,6 +121,8 @@ def measure_append(folder: Path, size: str, options: argparse.Namespace, figures
         for way, run in ways[number % 3 :] + ways[: number % 3]:
             target = folder / "append"
             target.mkdir()
+            for buffer in buffers:
+                buffer[:_BASE_OFFSET_BYTES] = bytes(_BASE_OFFSET_BYTES)
             gc.collect()
             seconds = run(target, buffers)
             shutil.rmtree(target)
