@@ -22,7 +22,7 @@ from pybroker.protocol.messages import (
 
 TOPIC = "admin"
 OF_TOPIC, OF_BROKER = 2, 4
-TIMEOUT_MS = 10_000
+TIMEOUT_MS = 14_000
 
 
 def records(world: World) -> None:
@@ -83,7 +83,7 @@ def partitions(world: World) -> None:
         nonlocal grown
         grown += 3
         return [
-            ("only validated", ask(200, "growing", validate_only=True)),
+            ("only validated", ask(40, "growing", validate_only=True)),
             ("grow", ask(grown, "growing")),
             ("grow by assignment", ask(grown + 1, "growing", [0])),
         ]
