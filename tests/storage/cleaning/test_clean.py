@@ -272,6 +272,26 @@ def test_a_recovered_log_is_the_same(open_at: OpenLog, context: StorageContext) 
     assert state_of(again) == state
 
 
+def test_a_follower_takes_over_a_cleaned_log_with_its_gaps_and_empty_batches(
+    open_at: OpenLog, context: StorageContext, tmp_path: Path
+) -> None:
+    log = open_at(CONFIG)
+    for n in range(40):
+        log.append_as_leader(keyed([(b"same", b"v%d" % n * 10)], producer=(5, 0, n)), 0)
+    log.roll()
+    log.append_as_leader(keyed([(b"same", b"newest")]), 0)
+    clean(log, context)
+    follower = open_log(str(tmp_path), PARTITION, CONFIG, context, clean=True)
+    for segment in log.segments:
+        follower.append_as_follower(memoryview(bytearray(segment.read(0, segment.size))))
+    assert all_records(follower) == all_records(log)
+    assert follower.log_end_offset == log.log_end_offset
+    entry = follower.producers.get(5)
+    assert entry is not None
+    assert entry.last_sequence == 39
+    follower.close_handles()
+
+
 def test_records_before_the_log_start_are_not_dirty_and_retention_may_take_cleaned_segments(
     open_at: OpenLog, context: StorageContext, clock: Clock
 ) -> None:
