@@ -67,6 +67,8 @@ def test_describe_members(client: KafkaTools, topic: str, group: str, agent: Jav
         refused = groups(client, *reset)
         assert "inactive, but the current state is Stable" in refused.output + refused.errors, str(refused)
         assert offsets(client, group) == partition_counts(client, topic)
+        kept = groups(client, "--delete", "--group", group)
+        assert "GroupNotEmptyException" in kept.output + kept.errors, str(kept)
     finally:
         member.close()
 
@@ -116,6 +118,26 @@ def test_reset_from_file(client: KafkaTools, topic: str, group: str, tmp_path: P
     ends = partition_counts(client, topic)
     wanted = {partition: min(partition + 1, ends[partition]) for partition in range(PARTITIONS)}
     assert new_offsets(result) == offsets(client, group) == wanted
+
+
+def test_reset_exported(client: KafkaTools, topic: str, group: str, tmp_path: Path) -> None:
+    """--export prints the plan that --from-file takes; a plan for some partitions leaves the others."""
+    ends = partition_counts(client, topic)
+    reset = ("--reset-offsets", "--group", group)
+    exported = groups(client, *reset, "--topic", f"{topic}:0,2", "--to-earliest", "--export", "--dry-run")
+    rows = [line.replace('"', "").split(",") for line in exported.lines]
+    assert sorted(rows) == [[topic, "0", "0"], [topic, "2", "0"]], str(exported)
+    plan = tmp_path / "plan.csv"
+    plan.write_text("\n".join(exported.lines))
+    groups(client, *reset, "--from-file", str(plan), "--execute")
+    assert offsets(client, group) == {0: 0, 1: ends[1], 2: 0}
+
+
+def test_reset_of_all_topics(client: KafkaTools, topic: str, group: str) -> None:
+    """--all-topics takes every topic that the group has committed."""
+    result = groups(client, "--reset-offsets", "--group", group, "--all-topics", "--to-earliest", "--execute")
+    assert new_offsets(result) == offsets(client, group) == dict.fromkeys(range(PARTITIONS), 0)
+    assert topic in result.output
 
 
 def test_reset_is_followed(client: KafkaTools, topic: str, group: str) -> None:

@@ -1,11 +1,14 @@
 """Kafka's command-line tools, run by their main methods in one JVM (see java/ToolRunner.java)."""
 
 import struct
+import subprocess
 from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from interop.support.jvm import Jvm, text
+from interop.support import maven
+from interop.support.jvm import HEAP, SOURCES, Jvm, text
+from interop.support.tools import require_tool
 
 TOOL_TIMEOUT_S = 60.0
 
@@ -69,6 +72,9 @@ class KafkaTools:
         # 4.x still takes --property, and prints that it should not have been used.
         old = set_name == "tools-3.9"
         self.reader_property = "--property" if old else "--reader-property"
+        self.consumer_count = "--messages" if old else "--num-records"
+        # The one tool of 3.9 that knows its server only as a producer's property.
+        self._by_property = {"kafka-producer-perf-test"} if old else set()
         self.formatter_property = "--property" if old else "--formatter-property"
         self._jvm = Jvm("ToolRunner", set_name)
 
@@ -77,11 +83,27 @@ class KafkaTools:
         # kafka-cluster wants its subcommand first.
         head = 1 if arguments and not arguments[0].startswith("-") else 0
         where = ["--bootstrap-server", self.bootstrap]
+        if tool in self._by_property:
+            where = ["--producer-props", f"bootstrap.servers={self.bootstrap}"]
         return self._run(tool, [*arguments[:head], *where, *arguments[head:]], stdin)
 
     def check(self, tool: str, *arguments: str, stdin: str = "") -> ToolResult:
         """`run`, and the exit code must be 0."""
         result = self.run(tool, *arguments, stdin=stdin)
+        assert result.exit_code == 0, str(result)
+        return result
+
+    def check_alone(self, tool: str, *arguments: str) -> ToolResult:
+        """`check` in a JVM of its own, for tools that finish their work while their process ends."""
+        command = [
+            require_tool("java", "default-jdk-headless"), HEAP, "-XX:+UseSerialGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            f"-Dlog4j.configuration=file:{SOURCES / 'log4j.properties'}",
+            "-cp", maven.class_path(self._set_name), MAIN_CLASSES[self._set_name][tool],
+            "--bootstrap-server", self.bootstrap, *arguments,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
+        result = ToolResult(f"{tool} {' '.join(arguments)}", done.returncode, done.stdout, done.stderr)
         assert result.exit_code == 0, str(result)
         return result
 
