@@ -428,6 +428,7 @@ class Broker:
     async def _go_offline(self) -> None:
         assert self._server is not None
         self._groups.stop()
+        self._replicas.stop()
         await self._server.stop(STOP_GRACE_S)
         await self._maintenance.cleaner.stop()
         self._logs.checkpoint_high_watermarks(self._maintenance.high_watermarks())
@@ -606,8 +607,8 @@ def _server_settings(config: BrokerConfig) -> ServerSettings:
     """
     names = {field.name for field in fields(ServerSettings)} - {"inter_broker_listener"}
     values = {name: getattr(config, name) for name in names}
-    return ServerSettings(**values, inter_broker_listener=config.listeners.inter_broker)
     chosen = config.layers.merged()
     for key in ("socket.send.buffer.bytes", "socket.receive.buffer.bytes"):
         if key not in chosen:
             values[key.replace(".", "_")] = -1
+    return ServerSettings(**values, inter_broker_listener=config.listeners.inter_broker)

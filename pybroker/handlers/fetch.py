@@ -88,7 +88,7 @@ class FetchHandler:
     async def _harvest(self, ctx: RequestContext, request: FetchRequest, context: FetchContext) -> _Harvest:
         targets = list(context.targets())
         harvest = self._read(ctx, request, targets)
-        if not targets or _is_enough(harvest, request):
+        if not targets or self._is_enough(harvest, request):
             return harvest
         hosted = (
             self.replicas.find(TopicPartition(target.topic or "", target.partition)) for target in targets
@@ -97,13 +97,21 @@ class FetchHandler:
             waiting_on(partition.waiters for partition in hosted if partition is not None) as waiter,
             trio.move_on_after(request.max_wait_ms / 1000),
         ):
-            while not _is_enough(harvest, request):
+            while not self._is_enough(harvest, request):
                 harvest.release()
                 harvest = _Harvest()
                 await waiter.sleep()
                 harvest = self._read(ctx, request, targets)
             return harvest
         return self._read(ctx, request, targets)
+
+    def _is_enough(self, harvest: _Harvest, request: FetchRequest) -> bool:
+        return (
+            harvest.is_urgent
+            or request.max_wait_ms <= 0
+            or harvest.size >= request.min_bytes
+            or self.replicas.is_stopping
+        )
 
     def _read(self, ctx: RequestContext, request: FetchRequest, targets: Iterable[FetchTarget]) -> _Harvest:
         harvest = _Harvest()
@@ -196,10 +204,6 @@ def _view(ctx: RequestContext, request: FetchRequest) -> FetchRequestView:
         uses_topic_ids=by_id,
         privileged=_replica_id(request) >= 0,
     )
-
-
-def _is_enough(harvest: _Harvest, request: FetchRequest) -> bool:
-    return harvest.is_urgent or request.max_wait_ms <= 0 or harvest.size >= request.min_bytes
 
 
 def _found(target: FetchTarget, fetched: FetchedData) -> FetchResponse.PartitionData:

@@ -74,6 +74,8 @@ class Replicas:
         self._partitions: dict[TopicPartition, Partition] = {}
         self._offline: set[TopicPartition] = set()
         self._controller_epoch: ControllerEpoch = 0
+        self.is_stopping = False
+        """Once true, requests that could wait for records are answered with what there is."""
 
     # -- looking up ----------------------------------------------------------------------------------
 
@@ -128,6 +130,12 @@ class Replicas:
             if was_leader:
                 self._on_leadership(LeadershipChange(partition, is_leader=False))
         return [partition.tp for partition in failed]
+
+    def stop(self) -> None:
+        """Send away whoever waits for records: the broker is about to stop."""
+        self.is_stopping = True
+        for partition in self:
+            partition.waiters.wake_all()
 
     # -- orders of the controller --------------------------------------------------------------------
 

@@ -284,10 +284,10 @@ class Listener:
             share.tick += 1
             for connection in list(self.connections.values()):
                 silent = share.tick - connection.last_tick
-                if connection.is_handling:
-                    continue
                 if silent > SWEEPS_PER_IDLE_TIME:
                     connection.close("idle for longer than connections.max.idle.ms")
+                elif connection.is_handling:
+                    continue
                 elif silent > 1 and share.in_flight.is_full and share.in_flight.favoured is connection:
                     connection.close("stalled inside a request while queued.max.request.bytes is used up")
 

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import trio
+
+from pybroker.app import Broker
+from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.messages import FetchRequest
 from pybroker.records.batch import read_batch_header
 from tests.handlers.producing import produce
@@ -86,3 +90,15 @@ async def test_of_an_unknown_epoch_nothing_can_be_told(client: WireClient) -> No
     asked = request(3)
     asked.topics[0].partitions[0].last_fetched_epoch = 9
     assert [one.error_code for one in await fetch(client, asked)] == [OUT_OF_RANGE]
+
+
+async def test_a_broker_that_stops_answers_its_long_polls_at_once(broker: Broker, client: WireClient) -> None:
+    asked = request(0)
+    asked.max_wait_ms = 60_000
+    await client.send(asked, VERSION)
+    api = api_by_key[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(broker.stop)
+        with trio.fail_after(4):
+            response = await client.receive(api, VERSION)
+    assert [len(one.records) for topic in response.responses for one in topic.partitions] == [0]

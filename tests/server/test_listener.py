@@ -190,7 +190,7 @@ class InMemory:
         return transport
 
 
-async def test_idle_connections_are_swept_out_and_busy_ones_are_not(
+async def test_idle_connections_are_swept_out_also_while_they_wait_for_an_answer(
     nursery: trio.Nursery, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -200,7 +200,7 @@ async def test_idle_connections_are_swept_out_and_busy_ones_are_not(
     for _ in range(15):
         chatty.feed_frames([b"x"])
         await trio.sleep(1)
-    assert (idle.is_closed, waiting.is_closed, chatty.is_closed) == (True, False, False)
+    assert (idle.is_closed, waiting.is_closed, chatty.is_closed) == (True, True, False)
     assert "idle for longer than connections.max.idle.ms" in caplog.text
 
 
