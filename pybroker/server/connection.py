@@ -61,8 +61,8 @@ class Connection:
     Attributes:
         state: what handlers know about it.
         last_tick: the sweep during which it was last active.
-        is_handling: whether a handler is waiting. That does not keep the connection from being idle: its client
-            may be long gone.
+        is_handling: whether a handler is waiting. The connection can be idle all the same: its client may be
+            long gone.
         close_reason: why it was closed from this side; empty otherwise.
     """
 
