@@ -123,18 +123,7 @@ class MoreGroupJourneys:
 
 
 class AutoCreationJourneys:
-    """Topics that nobody made: by the broker's default they appear, and can be forbidden."""
-
-    @pytest.fixture(scope="class")
-    def strict_server(self, pytestconfig: pytest.Config) -> Iterator[Server]:
-        """A server of its own that makes no topics by itself."""
-        server_type = SERVERS[pytestconfig.getoption("--server")]
-        server = server_type({"auto.create.topics.enable": "false"})  # type: ignore[call-arg]
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    """Topics that nobody made: by the broker's default they appear."""
 
     def test_auto_creation_on(self, client: AgentClient) -> None:
         """The first record to an unknown topic makes it, with the broker's number of partitions."""
@@ -149,18 +138,33 @@ class AutoCreationJourneys:
         assert client.topics()[topic] == 1
         check_received(messages, read(client, topic, 0, EARLIEST, len(messages)))
 
+
+class NoAutoCreationJourneys:
+    """The same where the broker forbids it; `client` is connected to `strict_server`."""
+
+    @pytest.fixture(scope="class")
+    def strict_server(self, pytestconfig: pytest.Config) -> Iterator[Server]:
+        """A server of its own that makes no topics by itself."""
+        server_type = SERVERS[pytestconfig.getoption("--server")]
+        server = server_type({"auto.create.topics.enable": "false"})  # type: ignore[call-arg]
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
     @pytest.mark.whole
-    def test_auto_creation_off(self, strict_client: AgentClient) -> None:
+    def test_auto_creation_off(self, client: AgentClient) -> None:
         """Where the broker forbids it, the producer fails and no topic appears."""
         topic = f"interop.auto.{uuid.uuid4().hex[:8]}"
-        producer = strict_client.producer(ProducerSettings(), auto_create=True)
+        producer = client.producer(ProducerSettings(), auto_create=True)
         try:
             with pytest.raises(CallFailed, match=r"(?i)unknown.?topic|does not (exist|host)|not host"):
                 producer.send(topic, [Message(0, b"key", b"value")])
                 producer.flush(TIMEOUT_S)
         finally:
             producer.close()
-        assert topic not in strict_client.topics()
+        assert topic not in client.topics()
 
 
 def send_one(client: AgentClient, topic: str, size: int) -> None:

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from interop.agents.client import AgentClient
-from interop.agents.journeys import AutoCreationJourneys, MoreGroupJourneys, MoreJourneys
+from interop.agents.journeys import (
+    AutoCreationJourneys,
+    MoreGroupJourneys,
+    MoreJourneys,
+    NoAutoCreationJourneys,
+)
 from interop.go.libraries import start
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
@@ -55,10 +60,14 @@ class TestGoGroups(GroupJourneys, MoreGroupJourneys):
 
 
 class TestGoAutoCreation(AutoCreationJourneys):
-    """Auto topic creation on and off."""
+    """Auto topic creation as it is by default."""
+
+
+class TestGoNoAutoCreation(NoAutoCreationJourneys):
+    """Auto topic creation forbidden."""
 
     @pytest.fixture
-    def strict_client(self, strict_server: Server, library: str) -> Iterator[AgentClient]:
+    def client(self, strict_server: Server, library: str) -> Iterator[AgentClient]:
         client = start(library, strict_server.bootstrap)
         yield client
         client.close()

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from interop.agents.client import AgentClient
-from interop.agents.journeys import AutoCreationJourneys, MoreGroupJourneys, MoreJourneys
+from interop.agents.journeys import (
+    AutoCreationJourneys,
+    MoreGroupJourneys,
+    MoreJourneys,
+    NoAutoCreationJourneys,
+)
 from interop.node.libraries import start
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
@@ -45,10 +50,14 @@ class TestNodeGroups(GroupJourneys, MoreGroupJourneys):
 
 
 class TestNodeAutoCreation(AutoCreationJourneys):
-    """Auto topic creation on and off."""
+    """Auto topic creation as it is by default."""
+
+
+class TestNodeNoAutoCreation(NoAutoCreationJourneys):
+    """Auto topic creation forbidden."""
 
     @pytest.fixture
-    def strict_client(self, strict_server: Server, library: str) -> Iterator[AgentClient]:
+    def client(self, strict_server: Server, library: str) -> Iterator[AgentClient]:
         client = start(library, strict_server.bootstrap)
         yield client
         client.close()
