@@ -23,6 +23,8 @@ class Framework:
     name: str
     version: str
     app: str
+    restart_fault: str = ""
+    """What it does wrong by itself when the broker is killed, seen against Apache Kafka too."""
 
     def count(
         self, bootstrap: str, application: str, source: str, sink: str, partitions: int, folder: Path
@@ -55,6 +57,11 @@ def _install(python: Path, requirement: str) -> None:
 
 
 FRAMEWORKS = (
-    Framework("faust-streaming", "0.15.3", "faust_app"),
+    Framework(
+        "faust-streaming",
+        "0.15.3",
+        "faust_app",
+        restart_fault="results are lost while the broker starts again",
+    ),
     Framework("quixstreams", "3.28.1", "quix_app"),
 )
