@@ -40,6 +40,7 @@ if MAJOR >= 2:
 
     ASSIGNORS["sticky"] = StickyPartitionAssignor
 STICKY_FAULT = "kafka-python 2.0's sticky assignor raises TypeError in its own encoding"
+JOIN_FAULT = "kafka-python 3.0 can drop a join that ends between two polls and then stays out of its group"
 if MODERN:
     from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
         CooperativeStickyAssignor,
@@ -47,6 +48,9 @@ if MODERN:
 
     ASSIGNORS["cooperative"] = CooperativeStickyAssignor
 
+FAULTS: Mapping[str, str] = dict.fromkeys(ASSIGNORS, JOIN_FAULT) if MODERN else {}
+if MAJOR == 2:
+    FAULTS = {"sticky": STICKY_FAULT}
 OLD_FORMATS = Traits(
     codecs=("none", "gzip", "snappy", "lz4"),
     idempotent=False,
@@ -66,7 +70,7 @@ class KafkaPython:
     version = kafka.__version__
     traits = Traits(null_header_values=False, idempotent=MODERN, static_members=MODERN)
     strategies = tuple(ASSIGNORS)
-    faulty_strategies: Mapping[str, str] = {"sticky": STICKY_FAULT} if MAJOR == 2 else {}
+    faulty_strategies: Mapping[str, str] = FAULTS
 
     def __init__(self, bootstrap: str) -> None:
         self._settings: Settings = {"bootstrap_servers": bootstrap}

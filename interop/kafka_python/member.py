@@ -1,7 +1,7 @@
 """A member of a group by kafka-python, polled by a thread of its own as an application does.
 
 A KafkaConsumer of 3.0 drops a join that ends between two polls and joins again; members that one thread polls
-in turn then disturb each other for ever.
+in turn then disturb each other for ever. A leader whose join is dropped so is also put out of its group.
 """
 
 import queue
@@ -14,7 +14,8 @@ from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 
 from interop.support.client import GroupMember, Received
 
-LOOP_POLL_MS = 200
+LOOP_POLL_MS = 1000
+"""Longer than a rebalance, so that few joins end between two polls."""
 CALL_TIMEOUT_S = 60.0
 
 

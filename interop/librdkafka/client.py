@@ -21,7 +21,7 @@ from interop.support.client import (
 )
 from interop.support.waiting import Deadline
 
-REQUEST_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 60.0
 POLL_S = 0.2
 BATCH = 2000
 ASSIGNORS = {"range": "range", "roundrobin": "roundrobin", "cooperative": "cooperative-sticky"}
