@@ -1,7 +1,5 @@
 """The publisher turns what the controller tells into images, and shares what did not change."""
 
-import time
-
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.znodes import ConfigType
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
@@ -153,13 +151,13 @@ def test_a_listener_may_leave_while_it_is_called():
     assert called == [1, 2, 2]
 
 
-def test_a_small_change_among_thousands_of_topics_is_cheap():
+def test_a_small_change_among_thousands_of_topics_leaves_the_others_as_they_are():
     publisher = Publisher()
     publisher.apply_update_metadata(
         update(*(topic(f"t{n}", n.to_bytes(16, "big"), partition(0), partition(1)) for n in range(1, 5001)))
     )
     change = update(topic("t7", (7).to_bytes(16, "big"), partition(0, epoch=1)))
-    began = time.perf_counter()
-    for _ in range(20):
-        publisher.apply_update_metadata(change)
-    assert (time.perf_counter() - began) / 20 < 0.005
+    before = publisher.current.topics
+    publisher.apply_update_metadata(change)
+    after = publisher.current.topics
+    assert [name for name in after if after[name] is not before[name]] == ["t7"]

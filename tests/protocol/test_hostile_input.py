@@ -1,6 +1,5 @@
 """N hostile bytes never cost more than O(N) time and memory, whatever message they claim to be."""
 
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -58,7 +57,7 @@ def test_memory_is_linear_for_every_message(filling: bytes) -> None:
 
 @pytest.mark.parametrize("filling", FILLINGS, ids=bytes.hex)
 def test_time_is_linear(filling: bytes) -> None:
-    """Quadratic work on 200 kB would take minutes."""
+    """Quadratic work on 200 kB would take minutes, and run into the suite's time-out."""
     data = filling * (200_000 // len(filling))
     for message, version in (
         (FetchRequest, 13),
@@ -68,10 +67,8 @@ def test_time_is_linear(filling: bytes) -> None:
     ):
         tree = message_structure(message, version)
         decode = codec.decoder(message, version)
-        start = time.process_time()
         attempt(decode, data)
         attempt(lambda data, tree=tree: tree.parse_stream(BytesIO(data)), data)
-        assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize("count", [1000, 2**24, 2**31 - 1])
