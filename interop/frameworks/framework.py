@@ -61,7 +61,7 @@ FRAMEWORKS = (
         "faust-streaming",
         "0.15.3",
         "faust_app",
-        restart_fault="results are lost while the broker starts again",
+        restart_fault="results are lost while the broker starts",
     ),
     Framework("quixstreams", "3.28.1", "quix_app"),
 )
