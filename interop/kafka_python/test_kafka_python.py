@@ -24,8 +24,10 @@ class TestKafkaPython(Journeys):
     """Topics, records, restart."""
 
 
+@pytest.mark.whole
 class TestKafkaPythonGroups(GroupJourneys):
-    """Consumer groups."""
+    """Consumer groups. Not in the quick part: members of kafka-python 3 lose answers to JoinGroup between two
+    polls, whatever the broker."""
 
 
 @pytest.mark.whole
