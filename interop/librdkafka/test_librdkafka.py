@@ -25,7 +25,7 @@ class TestLibrdkafka(Journeys):
     def test_kill9_and_restart(
         self, client: Librdkafka, topic: str, server: Server, scale: int, request: pytest.FixtureRequest
     ) -> None:
-        """Not in the quick part: once, late in a long run, the library ended its process with an abort here."""
+        """Not in the quick part: once, late in a long run, the library aborted its process here."""
         super().test_kill9_and_restart(client, topic, server, scale, request)
 
 
