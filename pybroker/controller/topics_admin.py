@@ -78,7 +78,7 @@ class Result:
     configs: Mapping[str, str] = field(factory=dict)
 
 
-ConfigValidator = Callable[[str, Mapping[str, str]], None]
+ConfigValidator = Callable[[str, Mapping[str, str]], object]
 """Given topic and values; raises ApiError(INVALID_CONFIG)."""
 
 CreationPolicy = Callable[[NewTopic, Mapping[int, Sequence[BrokerId]]], None]

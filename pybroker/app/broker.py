@@ -1,29 +1,23 @@
-"""The composition root: builds every service of a broker, opens the nurseries, and takes them down again.
+"""One broker: builds every service, opens the nurseries, and takes them down again.
 
 Start order: metadata store, cluster id, log directories, dynamic configuration, logs, sockets, registration,
 controller; the port is served once the controller has told this broker of itself. The stop goes the other way
 round, and ends with flushed logs and the clean-shutdown mark.
 """
 
-import gc
 import logging
 import random
-import signal
 import socket
-import time
 import uuid
-from collections.abc import Iterable, Mapping
-from importlib import import_module
 from pathlib import Path
 
 import trio
-from attrs import fields
 
-from pybroker import __version__
-from pybroker.config.alter import usable_updates
+from pybroker.app.current_config import ConfigFollower, CurrentConfig, server_settings
+from pybroker.app.log_dirs import LogDirWatch
+from pybroker.app.warming import warm_codecs
 from pybroker.config.broker import BrokerConfig
-from pybroker.config.topic import TopicConfig, topic_defaults, validate_topic_configs
-from pybroker.config.values import InvalidConfig
+from pybroker.config.topic import validate_topic_configs
 from pybroker.controller.api import ControllerApi
 from pybroker.controller.auto_creation import AutoTopicCreation
 from pybroker.controller.configs_admin import ConfigsAdmin
@@ -35,14 +29,11 @@ from pybroker.coordination.fetch_sessions import FetchSessionCache
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.producer_ids import ProducerIds
 from pybroker.coordination.runtime.groups import GroupCoordinator
-from pybroker.handlers.late import LateHandler
 from pybroker.handlers.local_channel import LocalChannel
 from pybroker.handlers.registry import Services, build_registry
-from pybroker.handlers.routes import Route
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.metrics import ServerMetrics
 from pybroker.instruments.progress import ProgressLine
-from pybroker.instruments.stalls import StallGauge
 from pybroker.instruments.timer_task import run_timers
 from pybroker.metadata import journal, registration
 from pybroker.metadata.config_changes import ConfigChanges
@@ -50,101 +41,27 @@ from pybroker.metadata.embedded import EmbeddedStore
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import Store, StoreError
-from pybroker.metadata.znodes import (
-    DEFAULT_ENTITY,
-    BrokerIdZNode,
-    ConfigType,
-    LogDirEventNotificationZNode,
-)
+from pybroker.metadata.znodes import BrokerIdZNode
 from pybroker.model.endpoint import Endpoint
-from pybroker.model.errors import ApiError, BrokerFailed, StartupError
+from pybroker.model.errors import BrokerFailed, StartupError
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
-from pybroker.protocol.apis import api_by_key
-from pybroker.protocol.codec import decoder, parts_encoder
 from pybroker.replication.cleaner import LogCleaner
 from pybroker.replication.maintenance import Maintenance
 from pybroker.replication.partition import Partition, open_partition
 from pybroker.replication.replicas import LeadershipChange, Replicas
 from pybroker.replication.storage_errors import expected_code
-from pybroker.replication.topic_settings import log_config, partition_settings
 from pybroker.server.dispatch import Dispatcher
-from pybroker.server.limits import ServerSettings
 from pybroker.server.listener import CannotListen, Server
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirUnusable
 from pybroker.storage.files import Files, system_files
-from pybroker.storage.handles import raise_descriptor_limit
-from pybroker.storage.log_config import LogConfig
 from pybroker.storage.log_manager import LoadProgress, LogManager
 
 logger = logging.getLogger(__name__)
 
 FETCH_SESSION_EVICTION_MS = 120_000
 STOP_GRACE_S = 5.0
-
-
-def serve(config: BrokerConfig) -> int:
-    """Run one broker until SIGTERM or SIGINT. Returns the exit code.
-
-    Nothing is collected until the broker is ready, and what exists then is never looked at again: a start
-    makes a hundred thousand objects that stay, and hardly any garbage.
-
-    Raises:
-        StartupError: it cannot start; the message is one line for the user.
-    """
-    raise_descriptor_limit()
-    gc.disable()
-    gauge = StallGauge()
-    failure: StartupError | None = None
-    try:
-        trio.run(_serve_until_signalled, config, gauge, instruments=[gauge])
-    except* StartupError as group:
-        failure = StartupError(_first_message(group))
-    if failure is not None:
-        raise failure
-    logger.info("stopped")
-    return 0
-
-
-async def _serve_until_signalled(config: BrokerConfig, gauge: StallGauge) -> None:
-    broker = Broker(config)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            await _start(nursery, broker)
-            gauge.reset()
-            async for number in signals:
-                logger.info(
-                    "stopping: %s; since it was ready %s", signal.Signals(number).name, _stalls(gauge)
-                )
-                break
-            await broker.stop()
-            nursery.cancel_scope.cancel()
-
-
-def _stalls(gauge: StallGauge) -> str:
-    return (
-        f"the longest stretch on the loop was {gauge.worst_s * 1000:.1f} ms "
-        f"({gauge.worst_cpu_s * 1000:.1f} ms of CPU) in {gauge.worst_task or 'no task'}, "
-        f"the most CPU in one {gauge.most_cpu_s * 1000:.1f} ms in {gauge.most_cpu_task}, "
-        f"and 99.9 % of {gauge.steps} were within {gauge.percentile_s() * 1000:.1f} ms"
-    )
-
-
-async def _start(nursery: trio.Nursery, broker: "Broker") -> None:
-    started = time.perf_counter()
-    await nursery.start(broker.run)
-    gc.freeze()
-    gc.enable()
-    addresses = ", ".join(str(endpoint) for endpoint in broker.endpoints)
-    logger.info(
-        "pybroker %s: broker %d of cluster %s serves %s (ready after %.0f ms)",
-        __version__,
-        broker.broker_id,
-        broker.image.cluster_id,
-        addresses,
-        (time.perf_counter() - started) * 1000,
-    )
 
 
 class Broker:
@@ -168,7 +85,6 @@ class Broker:
         store: EmbeddedStore | None = None,
         files: Files | None = None,
     ) -> None:
-        self.config = config
         self.clock = clock or Clock()
         self.timers = TimerQueue()
         self.metrics = ServerMetrics()
@@ -176,19 +92,25 @@ class Broker:
         self.broker_id: BrokerId = config.broker_id
         self.broker_epoch: BrokerEpoch = -1
         self._shared_store = store
+        self._configs = CurrentConfig(config, self.publisher)
         self._storage = StorageContext(
             now_ms=self.clock.now_ms,
             files=files or system_files(),
-            on_failure=self._on_log_dir_failure,
+            on_failure=lambda log_dir, error: self._log_dirs.on_failure(log_dir, error),
             producer_id_expiration_ms=config.producer_id_expiration_ms,
         )
-        self._logs = LogManager(config.log_dirs, self._storage, config_of=self._log_config_of)
+        self._logs = LogManager(config.log_dirs, self._storage, config_of=self._configs.log)
+        self._log_dirs = LogDirWatch(self._logs, holds_metadata=store is None, fail=self._fail)
         self._checkpointed_high_watermarks: dict[TopicPartition, int] = {}
         self._server: Server | None = None
-        self._session: Store | None = None
         self._failure: str | None = None
         self._stopping = trio.Event()
         self._stopped = trio.Event()
+
+    @property
+    def config(self) -> BrokerConfig:
+        """What it was told, and over it what was set at run time."""
+        return self._configs.broker
 
     @property
     def image(self) -> ClusterImage:
@@ -207,7 +129,6 @@ class Broker:
             StartupError: a port, a directory or the metadata cannot be used.
             BrokerFailed: no log directory is left, or the one with the metadata is lost.
         """
-        self._token = trio.lowlevel.current_trio_token()
         failure: StartupError | None = None
         try:
             self._logs.lock()
@@ -216,9 +137,9 @@ class Broker:
             finally:
                 self._logs.release()
         except* BrokerFailed as group:
-            failure = BrokerFailed(_first_message(group))
+            failure = BrokerFailed(first_message(group))
         except* _CANNOT_START as group:
-            failure = failure or StartupError(_first_message(group))
+            failure = failure or StartupError(first_message(group))
         finally:
             self._stopped.set()
         if failure is not None:
@@ -228,6 +149,10 @@ class Broker:
         """Lets requests in flight finish, closes the logs and marks the stop as clean."""
         self._stopping.set()
         await self._stopped.wait()
+
+    def _fail(self, reason: str) -> None:
+        self._failure = reason
+        self._stopping.set()
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -254,8 +179,8 @@ class Broker:
                 await store.close()
 
     def _open_store(self) -> EmbeddedStore:
-        self._check_log_dirs()
-        first_dir = self._metadata_dir
+        self._log_dirs.check()
+        first_dir = self._log_dirs.metadata_dir
         try:
             return EmbeddedStore.open(
                 Path(first_dir) / journal.DIRECTORY, now_ms=self.clock.now_ms, timers=self.timers
@@ -272,7 +197,8 @@ class Broker:
         self._logs.claim(self.broker_id, cluster_id)
         configs = ConfigChanges(session, self.publisher, self.clock.now_ms)
         await configs.start()
-        self._obey_broker_configs()
+        self._configs.obey(self.broker_id)
+        self._storage.producer_id_expiration_ms = self.config.producer_id_expiration_ms
         await self._load_logs()
         self._checkpointed_high_watermarks = self._logs.read_high_watermarks()
         return self._build_services(session, configs)
@@ -300,7 +226,7 @@ class Broker:
             await trio.lowlevel.checkpoint()
         recovering.finish()
         loading.finish()
-        self._check_log_dirs()
+        self._log_dirs.check()
 
     def _build_services(self, session: Store, configs: ConfigChanges) -> Services:
         config = self.config
@@ -339,7 +265,7 @@ class Broker:
             self.publisher,
             num_partitions=lambda: self.config.num_partitions,
             replication_factor=lambda: self.config.default_replication_factor,
-            validate_config=lambda _topic, values: _validate(values, self.config),
+            validate_config=lambda _topic, values: validate_topic_configs(values, self.config),
         )
         return Services(
             config=config,
@@ -372,16 +298,24 @@ class Broker:
         routes = build_registry(services)
         self._routes = {route.key: route for route in routes}
         self._replicas = services.replicas
-        self._nursery = nursery
-        self._session = session
-        self._controller_api = services.controller_api
-        self.publisher.on_config_change(self._on_config_change)
         dispatcher = Dispatcher(
             routes, lambda: self.publisher.current, self.metrics, expected_error=expected_code
         )
-        server = Server(self.config.listeners.bound, dispatcher, _server_settings(self.config), self.metrics)
+        server = Server(self.config.listeners.bound, dispatcher, server_settings(self.config), self.metrics)
         server.open()
         self._server = server
+        self._log_dirs.begin(self.broker_id, session, services.replicas, nursery.start_soon)
+        follower = ConfigFollower(
+            self._configs,
+            self.broker_id,
+            self._storage,
+            server,
+            services.replicas,
+            self.publisher,
+            services.controller_api,
+            nursery.start_soon,
+        )
+        self.publisher.on_config_change(follower.on_change)
         try:
             await self._register(session)
             nursery.start_soon(services.configs.run)
@@ -427,6 +361,7 @@ class Broker:
 
     async def _go_offline(self) -> None:
         assert self._server is not None
+        self._log_dirs.end()
         self._groups.stop()
         self._replicas.stop()
         await self._server.stop(STOP_GRACE_S)
@@ -434,67 +369,13 @@ class Broker:
         self._logs.checkpoint_high_watermarks(self._maintenance.high_watermarks())
         await trio.to_thread.run_sync(lambda: self._logs.close(broker_epoch=self.broker_epoch))
 
-    # -- failed disks ----------------------------------------------------------------------------------
-
-    @property
-    def _metadata_dir(self) -> str:
-        """The log directory that holds the embedded store of a broker that has its own."""
-        return next(iter(self._logs.dirs))
-
-    def _check_log_dirs(self) -> None:
-        """Raises:
-        BrokerFailed: no log directory is left, or the one with the metadata is lost.
-        """
-        online = self._logs.online_dirs()
-        failed = "; ".join(f"{path}: {error}" for path, error in self._logs.failures().items())
-        if not online:
-            raise BrokerFailed(f"all log directories have failed ({failed})")
-        if self._shared_store is None and self._metadata_dir not in online:
-            raise BrokerFailed(f"the log directory with the metadata has failed ({failed})")
-
-    def _on_log_dir_failure(self, log_dir: str, _error: OSError) -> None:
-        """Called amid a write, maybe in a thread: what follows from the failure has to wait for its turn."""
-        self._token.run_sync_soon(self._log_dir_failed, log_dir)
-
-    def _log_dir_failed(self, log_dir: str) -> None:
-        if self._session is None or self._stopping.is_set():
-            return
-        partitions = self._replicas.log_dir_failed(log_dir)
-        logger.error("%d partitions in %s are offline", len(partitions), log_dir)
-        try:
-            self._check_log_dirs()
-        except BrokerFailed as failed:
-            self._failure = str(failed)
-            self._stopping.set()
-            return
-        self._nursery.start_soon(self._tell_of_failed_disk, self._session)
-
-    async def _tell_of_failed_disk(self, session: Store) -> None:
-        """Lets the controller ask which replicas are offline now."""
-        note = LogDirEventNotificationZNode.encode(self.broker_id)
-        try:
-            await session.create(LogDirEventNotificationZNode.sequence_prefix, note, sequential=True)
-        except StoreError as error:
-            logger.error("the controller cannot be told of a failed log directory: %s", error)
-
     # -- what the services ask for ---------------------------------------------------------------------
 
     def _connect(self, broker: BrokerIdZNode) -> LocalChannel:
         return LocalChannel(self._routes, lambda: self.publisher.current, broker.broker_id)
 
-    def _topic_config(self, topic: str) -> TopicConfig:
-        overrides = self.image.config(ConfigType.TOPIC, topic)
-        try:
-            return TopicConfig.from_overrides(self.config, overrides)
-        except InvalidConfig as error:
-            logger.error("the configuration of topic %s is ignored: %s", topic, error)
-            return TopicConfig.from_overrides(self.config, {})
-
-    def _log_config_of(self, topic: str) -> LogConfig:
-        return log_config(self._topic_config(topic))
-
     def _open_partition(self, tp: TopicPartition, topic_id: TopicId, is_new: bool) -> Partition:
-        settings = partition_settings(tp, self._topic_config(tp.topic), self.config)
+        settings = self._configs.partition(tp)
         known_id = topic_id if topic_id != ZERO_TOPIC_ID else None
         log = self._logs.create(tp, known_id, settings.log, is_new=is_new)
         checkpointed = self._checkpointed_high_watermarks.pop(tp, 0)
@@ -509,106 +390,13 @@ class Broker:
         topic = self.image.topics.get(CONSUMER_OFFSETS)
         return self.config.offsets_topic_num_partitions if topic is None else len(topic.partitions)
 
-    def _on_config_change(self, config_type: ConfigType, entity: str, _values: Mapping[str, str]) -> None:
-        if config_type is ConfigType.TOPIC:
-            self._update_settings(entity, [p for p in self._replicas if p.tp.topic == entity])
-            if entity in self.image.topics and self._topic_config(entity).unclean_leader_election_enable:
-                self._nursery.start_soon(self._elect_where_missing, entity)
-        elif config_type is ConfigType.BROKER and entity in (DEFAULT_ENTITY, str(self.broker_id)):
-            before = topic_defaults(self.config)
-            was_unclean = self.config.unclean_leader_election_enable
-            self._obey_broker_configs()
-            if topic_defaults(self.config) != before:
-                self._nursery.start_soon(self._update_all_settings)
-            if self.config.unclean_leader_election_enable and not was_unclean:
-                self._nursery.start_soon(self._elect_where_missing, None)
-
-    async def _elect_where_missing(self, topic: str | None) -> None:
-        """Unclean elections were allowed: the controller, if this broker is it, holds those that waited."""
-        try:
-            await self._controller_api.elect_where_missing(topic)
-        except ApiError as error:
-            logger.debug("no election here: %s", error)
-
-    def _obey_broker_configs(self) -> None:
-        """Lays what was set at run time, for all brokers and for this one, over what it was started with."""
-        stored = self.image.config(ConfigType.BROKER, DEFAULT_ENTITY)
-        stored_here = self.image.config(ConfigType.BROKER, str(self.broker_id))
-        try:
-            self.config = self.config.with_layers(
-                dynamic_default=usable_updates(stored, for_this_broker=False),
-                dynamic_broker=usable_updates(stored_here, for_this_broker=True),
-            )
-        except InvalidConfig as error:
-            logger.error("the stored configuration of the broker is ignored: %s", error)
-            return
-        self._storage.producer_id_expiration_ms = self.config.producer_id_expiration_ms
-        if self._server is not None:
-            self._server.obey(_server_settings(self.config))
-
-    async def _update_all_settings(self) -> None:
-        """The broker's defaults have changed: lets every topic follow, a topic at a time."""
-        by_topic: dict[str, list[Partition]] = {}
-        for partition in self._replicas:
-            by_topic.setdefault(partition.tp.topic, []).append(partition)
-        for topic, partitions in by_topic.items():
-            self._update_settings(topic, partitions)
-            await trio.lowlevel.checkpoint()
-
-    def _update_settings(self, topic: str, partitions: Iterable[Partition]) -> None:
-        topic_config = self._topic_config(topic)
-        for partition in partitions:
-            partition.update_settings(partition_settings(partition.tp, topic_config, self.config))
-
-
-_HOT = ((18, 3), (3, 12), (0, 9), (0, 10), (1, 11), (1, 16), (22, 4), (2, 7), (10, 4), (8, 9), (12, 4))
-"""API keys and versions that today's clients begin with."""
-
-
-_GENERATORS = ("primitives", "schema", "generate_decoder", "generate_encoder")
-
-
-async def warm_codecs(routes: Mapping[int, Route]) -> None:
-    """Makes the handlers and the codecs of the hottest messages after the port is open, one in a turn."""
-    for module in _GENERATORS:
-        import_module(f"pybroker.protocol.{module}")
-        await trio.lowlevel.checkpoint()
-    for key, version in _HOT:
-        handler = routes[key].handler
-        if isinstance(handler, LateHandler):
-            handler.made()
-            await trio.lowlevel.checkpoint()
-        api = api_by_key[key]
-        decoder(api.request, version)
-        await trio.lowlevel.checkpoint()
-        parts_encoder(api.response, version)
-        await trio.lowlevel.checkpoint()
-
 
 _CANNOT_START = (LogDirUnusable, CannotListen, StoreError, StartupError)
 
 
-def _first_message(group: BaseExceptionGroup[Exception]) -> str:
+def first_message(group: BaseExceptionGroup[Exception]) -> str:
+    """What the first of the failures says."""
     first: BaseException = group
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return str(first)
-
-
-def _validate(values: Mapping[str, str], config: BrokerConfig) -> None:
-    validate_topic_configs(values, config)
-
-
-def _server_settings(config: BrokerConfig) -> ServerSettings:
-    """The part of the configuration that the wire obeys; the names are the same.
-
-    Kafka's default for the sockets' buffers is 100 KiB. The system's own, which grow as needed, let a fetch
-    of 1 MiB go in a few calls, so those stand unless somebody asks for others.
-    """
-    names = {field.name for field in fields(ServerSettings)} - {"inter_broker_listener"}
-    values = {name: getattr(config, name) for name in names}
-    chosen = config.layers.merged()
-    for key in ("socket.send.buffer.bytes", "socket.receive.buffer.bytes"):
-        if key not in chosen:
-            values[key.replace(".", "_")] = -1
-    return ServerSettings(**values, inter_broker_listener=config.listeners.inter_broker)

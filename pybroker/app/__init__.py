@@ -1,0 +1,6 @@
+"""The composition root: the only room that knows everyone."""
+
+from pybroker.app.broker import Broker
+from pybroker.app.serving import serve
+
+__all__ = ["Broker", "serve"]
