@@ -2,8 +2,8 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
@@ -17,6 +17,7 @@ from pybroker.protocol.messages import (
     UpdateMetadataRequest,
     UpdateMetadataResponse,
 )
+from pybroker.replication.peer import Peer, PeerUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,13 @@ RETRY_AFTER_SECONDS = 0.1
 
 ControlRequest: TypeAlias = LeaderAndIsrRequest | UpdateMetadataRequest | StopReplicaRequest
 ControlResponse: TypeAlias = LeaderAndIsrResponse | UpdateMetadataResponse | StopReplicaResponse
+VERSION_OF: Final[Mapping[type[ControlRequest], int]] = {
+    LeaderAndIsrRequest: 7,
+    UpdateMetadataRequest: 8,
+    StopReplicaRequest: 4,
+}
+"""The version of each order, the same on the wire and in process. Nobody is asked whether he knows it."""
+
 OnResponse: TypeAlias = Callable[[BrokerId, ControlRequest, ControlResponse], None]
 
 
@@ -32,8 +40,7 @@ class ChannelBroken(Exception):
 
 
 class BrokerChannel(Protocol):
-    """A connection to one broker. Over the wire the versions are LeaderAndIsr 7, UpdateMetadata 8 and
-    StopReplica 4, sent cold; in process the broker's own handlers are called."""
+    """A connection to one broker: a :class:`RemoteChannel`, or in process the broker's own handlers."""
 
     async def send(self, request: ControlRequest) -> ControlResponse:
         """Sends one request and waits for its answer. Receivers do not change the request: parts of it are
@@ -48,6 +55,23 @@ class BrokerChannel(Protocol):
 
 
 Connect: TypeAlias = Callable[[BrokerIdZNode], BrokerChannel]
+
+
+class RemoteChannel:
+    """A :class:`BrokerChannel` over the wire."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    async def send(self, request: ControlRequest) -> ControlResponse:
+        try:
+            response: ControlResponse = await self._peer.ask(request, VERSION_OF[type(request)])
+        except PeerUnreachable as error:
+            raise ChannelBroken(str(error)) from error
+        return response
+
+    async def aclose(self) -> None:
+        await self._peer.aclose()
 
 
 class _BrokerQueue:

@@ -2,19 +2,16 @@
 
 from collections.abc import Callable, Mapping
 
-from pybroker.controller.channels import ControlRequest, ControlResponse
+from pybroker.controller.channels import VERSION_OF, ControlRequest, ControlResponse
 from pybroker.handlers.context import ConnectionState, RequestContext
 from pybroker.handlers.routes import Route
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.ids import BrokerId
-from pybroker.protocol.messages import LeaderAndIsrRequest, StopReplicaRequest, UpdateMetadataRequest
+from pybroker.replication.peer import api_of
 
 
 class LocalChannel:
     """A :class:`pybroker.controller.channels.BrokerChannel` that never breaks."""
-
-    _ROUTE = {LeaderAndIsrRequest: (4, 7), StopReplicaRequest: (5, 4), UpdateMetadataRequest: (6, 8)}
-    """API key and version of each order."""
 
     def __init__(
         self, routes: Mapping[int, Route], image: Callable[[], ClusterImage], broker_id: BrokerId
@@ -24,8 +21,8 @@ class LocalChannel:
         self._connection = ConnectionState(connection_id=f"controller-{broker_id}", listener="")
 
     async def send(self, request: ControlRequest) -> ControlResponse:
-        key, version = self._ROUTE[type(request)]
-        context = RequestContext(key, version, 0, None, self._connection, self._image())
+        key = api_of(type(request)).key
+        context = RequestContext(key, VERSION_OF[type(request)], 0, None, self._connection, self._image())
         response: ControlResponse = await self._routes[key].handler(context, request)
         return response
 
