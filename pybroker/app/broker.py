@@ -1,8 +1,9 @@
 """One broker: builds every service, opens the nurseries, and takes them down again.
 
 Start order: metadata store, cluster id, log directories, dynamic configuration, logs, sockets, registration,
-controller; the port is served once the controller has told this broker of itself. The stop goes the other way
-round, and ends with flushed logs and the clean-shutdown mark.
+controller; a single node serves its port once the controller has told it of itself, one of several before,
+because its controller may be elsewhere. The stop goes the other way round, and ends with flushed logs and the
+clean-shutdown mark.
 """
 
 import logging
@@ -15,14 +16,17 @@ import trio
 
 from pybroker.app.current_config import ConfigFollower, CurrentConfig, server_settings
 from pybroker.app.log_dirs import LogDirWatch
+from pybroker.app.peers import controller_peer_settings
 from pybroker.app.warming import warm_codecs
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import validate_topic_configs
 from pybroker.controller.api import ControllerApi
 from pybroker.controller.auto_creation import AutoTopicCreation
+from pybroker.controller.channels import BrokerChannel
 from pybroker.controller.configs_admin import ConfigsAdmin
 from pybroker.controller.controller import Controller
 from pybroker.controller.producer_id_blocks import allocate_block
+from pybroker.controller.remote_channel import RemoteChannel
 from pybroker.controller.term import ControllerConfig
 from pybroker.controller.topics_admin import TopicsAdmin
 from pybroker.coordination.fetch_sessions import FetchSessionCache
@@ -161,8 +165,8 @@ class Broker:
         session = store.session(self.config.zookeeper_session_timeout_ms)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(run_timers, self.clock, self.timers)
                 if self._shared_store is None:
-                    nursery.start_soon(run_timers, self.clock, self.timers)
                     nursery.start_soon(store.run)
                 services = await self._prepare(session)
                 await self._go_online(nursery, session, services)
@@ -297,7 +301,7 @@ class Broker:
         """Binds, registers, elects, and serves as soon as the controller has told us of ourselves."""
         routes = build_registry(services)
         self._routes = {route.key: route for route in routes}
-        self._replicas = services.replicas
+        self.replicas = services.replicas
         dispatcher = Dispatcher(
             routes, lambda: self.publisher.current, self.metrics, expected_error=expected_code
         )
@@ -321,6 +325,9 @@ class Broker:
             nursery.start_soon(services.configs.run)
             await nursery.start(services.groups.run)
             await nursery.start(services.controller.run)
+            if self._shared_store is not None:
+                # Another broker may be the controller: it can tell us of ourselves only over this port.
+                await nursery.start(server.run)
             await self._until_known()
             await services.controller.told(self.broker_id)
         except BaseException:
@@ -332,7 +339,8 @@ class Broker:
         )
         self._maintenance = maintenance
         nursery.start_soon(maintenance.run)
-        await nursery.start(server.run)
+        if self._shared_store is None:
+            await nursery.start(server.run)
         nursery.start_soon(warm_codecs, self._routes)
 
     async def _register(self, session: Store) -> None:
@@ -363,7 +371,7 @@ class Broker:
         assert self._server is not None
         self._log_dirs.end()
         self._groups.stop()
-        self._replicas.stop()
+        self.replicas.stop()
         await self._server.stop(STOP_GRACE_S)
         await self._maintenance.cleaner.stop()
         self._logs.checkpoint_high_watermarks(self._maintenance.high_watermarks())
@@ -371,8 +379,13 @@ class Broker:
 
     # -- what the services ask for ---------------------------------------------------------------------
 
-    def _connect(self, broker: BrokerIdZNode) -> LocalChannel:
-        return LocalChannel(self._routes, lambda: self.publisher.current, broker.broker_id)
+    def _connect(self, broker: BrokerIdZNode) -> BrokerChannel:
+        """The controller's way to a broker: in process to this one, over the wire to others."""
+        if broker.broker_id == self.broker_id:
+            return LocalChannel(self._routes, lambda: self.publisher.current, broker.broker_id)
+        listener = self.config.listeners.control_plane or self.config.listeners.inter_broker
+        settings = controller_peer_settings(self.broker_id, self.config)
+        return RemoteChannel(broker, listener, settings)
 
     def _open_partition(self, tp: TopicPartition, topic_id: TopicId, is_new: bool) -> Partition:
         settings = self._configs.partition(tp)

@@ -17,7 +17,6 @@ from pybroker.protocol.messages import (
     UpdateMetadataRequest,
     UpdateMetadataResponse,
 )
-from pybroker.replication.peer import Peer, PeerUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class ChannelBroken(Exception):
 
 
 class BrokerChannel(Protocol):
-    """A connection to one broker: a :class:`RemoteChannel`, or in process the broker's own handlers."""
+    """A connection to one broker: over the wire, or in process to the broker's own handlers."""
 
     async def send(self, request: ControlRequest) -> ControlResponse:
         """Sends one request and waits for its answer. Receivers do not change the request: parts of it are
@@ -55,23 +54,6 @@ class BrokerChannel(Protocol):
 
 
 Connect: TypeAlias = Callable[[BrokerIdZNode], BrokerChannel]
-
-
-class RemoteChannel:
-    """A :class:`BrokerChannel` over the wire."""
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-
-    async def send(self, request: ControlRequest) -> ControlResponse:
-        try:
-            response: ControlResponse = await self._peer.ask(request, VERSION_OF[type(request)])
-        except PeerUnreachable as error:
-            raise ChannelBroken(str(error)) from error
-        return response
-
-    async def aclose(self) -> None:
-        await self._peer.aclose()
 
 
 class _BrokerQueue:

@@ -1,0 +1,57 @@
+"""Three brokers in one process: what the controller tells all of them."""
+
+from pathlib import Path
+
+from pybroker.model.ids import TopicPartition
+from pybroker.protocol.messages import CreateTopicsRequest, MetadataRequest
+from tests.support.broker import connected
+from tests.support.cluster import Cluster, running_cluster
+
+TP = TopicPartition("orders", 0)
+
+
+async def create_topic(
+    cluster: Cluster, name: str = TP.topic, partitions: int = 1, replicas: int = 3
+) -> None:
+    request = CreateTopicsRequest(
+        topics=[
+            CreateTopicsRequest.CreatableTopic(
+                name=name, num_partitions=partitions, replication_factor=replicas
+            )
+        ],
+        timeout_ms=10_000,
+    )
+    async with connected(cluster.controller) as client:
+        response = await client.ask(request)
+    assert [topic.error_code for topic in response.topics] == [0], response
+
+
+async def test_every_broker_knows_a_topic_and_its_leaders(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster, partitions=3)
+        answers = []
+        for broker in cluster.brokers.values():
+            await cluster.until(lambda broker=broker: broker.image.partition(TP) is not None)
+            async with connected(broker) as client:
+                answers.append(await client.ask(MetadataRequest(topics=None), 12))
+        assert all(len(answer.brokers) == 3 for answer in answers)
+        leaders = [
+            {partition.partition_index: partition.leader_id for partition in answer.topics[0].partitions}
+            for answer in answers
+        ]
+        assert leaders[0] == leaders[1] == leaders[2]
+        assert sorted(leaders[0].values()) == [0, 1, 2]
+
+
+async def test_another_controller_is_elected_when_the_first_dies(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster)
+        first = cluster.controller.broker_id
+        await cluster.kill(first)
+        await cluster.until(
+            lambda: all(
+                broker.image.controller_id in cluster.brokers and first not in broker.image.brokers
+                for broker in cluster.brokers.values()
+            )
+        )
+        await create_topic(cluster, "payments", replicas=2)
