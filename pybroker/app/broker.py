@@ -10,7 +10,9 @@ import logging
 import random
 import socket
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import trio
 
@@ -38,6 +40,7 @@ from pybroker.handlers.registry import Services, build_registry
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.metrics import ServerMetrics
 from pybroker.instruments.progress import ProgressLine
+from pybroker.instruments.seams import Around
 from pybroker.instruments.timer_task import run_timers
 from pybroker.metadata import journal, registration
 from pybroker.metadata.config_changes import ConfigChanges
@@ -67,6 +70,9 @@ logger = logging.getLogger(__name__)
 FETCH_SESSION_EVICTION_MS = 120_000
 STOP_GRACE_S = 5.0
 
+SeamMaker: TypeAlias = Callable[[BrokerId, FetchSessionCache], Around]
+"""Makes the seam of a broker's dispatch, once it knows its id."""
+
 
 class Broker:
     """One broker, from its configuration to its end.
@@ -77,8 +83,10 @@ class Broker:
     Args:
         config: what it was told.
         clock: broker time; the wall clock by default.
+        timers: what waits for broker time. Whoever gives one has it run; by default it has its own.
         store: an embedded store shared with other brokers of this process; by default it has its own.
         files: the filesystem under the logs; the operating system's by default.
+        seam: makes what stands around every handler; by default nothing does.
     """
 
     def __init__(
@@ -86,11 +94,15 @@ class Broker:
         config: BrokerConfig,
         *,
         clock: Clock | None = None,
+        timers: TimerQueue | None = None,
         store: EmbeddedStore | None = None,
         files: Files | None = None,
+        seam: SeamMaker | None = None,
     ) -> None:
         self.clock = clock or Clock()
-        self.timers = TimerQueue()
+        self._runs_timers = timers is None
+        self.timers = timers if timers is not None else TimerQueue()
+        self._seam = seam
         self.metrics = ServerMetrics()
         self.publisher = Publisher()
         self.broker_id: BrokerId = config.broker_id
@@ -165,7 +177,8 @@ class Broker:
         session = store.session(self.config.zookeeper_session_timeout_ms)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(run_timers, self.clock, self.timers)
+                if self._runs_timers:
+                    nursery.start_soon(run_timers, self.clock, self.timers)
                 if self._shared_store is None:
                     nursery.start_soon(store.run)
                 services = await self._prepare(session)
@@ -303,7 +316,11 @@ class Broker:
         self._routes = {route.key: route for route in routes}
         self.replicas = services.replicas
         dispatcher = Dispatcher(
-            routes, lambda: self.publisher.current, self.metrics, expected_error=expected_code
+            routes,
+            lambda: self.publisher.current,
+            self.metrics,
+            expected_error=expected_code,
+            around=self._seam(self.broker_id, services.fetch_sessions) if self._seam is not None else None,
         )
         server = Server(self.config.listeners.bound, dispatcher, server_settings(self.config), self.metrics)
         server.open()

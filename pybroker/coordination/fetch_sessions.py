@@ -128,6 +128,12 @@ class FetchSessionCache:
     def get(self, session_id: int) -> FetchSession | None:
         return self._sessions.get(session_id)
 
+    def parts(self, session_id: int) -> list[tuple[TopicId, str, int]]:
+        """What a session fetches: topic id, topic (empty where the client did not name it) and partition."""
+        session = self._sessions.get(session_id)
+        targets = [] if session is None else [cached.target for cached in session.partitions.values()]
+        return [(target.topic_id, target.topic or "", target.partition) for target in targets]
+
     def remove(self, session_id: int) -> None:
         self._sessions.pop(session_id, None)
 

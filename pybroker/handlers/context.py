@@ -12,10 +12,6 @@ if TYPE_CHECKING:
 ANONYMOUS = "User:ANONYMOUS"
 
 
-class CloseConnection(Exception):
-    """Raised by a handler: close the connection without a reply. The message goes into one log line."""
-
-
 class ConnectionState:
     """What is known about one connection. Its writer is the connection's own task, through handlers.
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from pybroker.handlers.context import CloseConnection, RequestContext
-from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.handlers.context import RequestContext
+from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
 from pybroker.protocol.messages import (
     CreateAclsRequest,
     CreateAclsResponse,

@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection, Iterable
 import trio
 from attrs import define, frozen
 
-from pybroker.handlers.context import CloseConnection, RequestContext
+from pybroker.handlers.context import RequestContext
 from pybroker.handlers.leader_hints import current_leader
-from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicId, TopicPartition
 from pybroker.model.topics import is_internal
 from pybroker.protocol.messages import ProduceRequest, ProduceResponse

@@ -1,1 +1,1 @@
-"""The instruments: clock, timers, stall gauge, counters and the two seams of dispatch. Free when unused."""
+"""The instruments: clock, timers, gauges, and what plugs into the seam of dispatch. Free when unused."""

@@ -1,29 +1,34 @@
-"""The two places where dispatch lets instruments look at a request: before its handler, and before its reply
-is sent. Fault rules and the journal plug in here; a seam that is None costs one test per request.
+"""Where dispatch lets instruments look at a request and its answer. Fault rules and the journal plug
+in here; a seam that is None costs one test per request.
 
 What a seam is given lives only as long as the request: byte fields are views of a receive buffer, and whoever
 keeps anything copies it. Contexts and messages are typed in rooms above this one, hence ``Any``.
 """
 
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
 
-from attrs import frozen
-
-
-@frozen
-class Replacement:
-    """What a seam wants sent instead. ``response`` None: no reply at all, the request hangs unanswered."""
-
-    response: Any
+Answer: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""Has a request answered as if there were no seam: by its handler, failures turned into replies that tell of
+them. The response is None when the request has no reply."""
 
 
-class BeforeHandler(Protocol):
-    """Sees a decoded request. It may wait (a delay), replace the answer, or raise to close the connection."""
+class Around(Protocol):
+    """Stands around a handler: may wait, change the request, answer by itself, or change the response.
 
-    async def __call__(self, context: Any, request: Any, /) -> Replacement | None: ...
+    It returns what is sent; None sends nothing. It may raise CloseConnection.
+    """
+
+    async def __call__(self, context: Any, request: Any, answer: Answer, /) -> Any: ...
 
 
-class BeforeSend(Protocol):
-    """Sees a request with its response (None: the request has no reply), before the response is encoded."""
+def chain(outer: Around, inner: Around) -> Around:
+    """Two seams as one."""
 
-    async def __call__(self, context: Any, request: Any, response: Any, /) -> Replacement | None: ...
+    async def both(context: Any, request: Any, answer: Answer) -> Any:
+        async def answer_within(changed: Any) -> Any:
+            return await inner(context, changed, answer)
+
+        return await outer(context, request, answer_within)
+
+    return both

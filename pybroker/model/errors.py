@@ -155,6 +155,10 @@ class ApiError(Exception):
         self.message = message
 
 
+class CloseConnection(Exception):
+    """Close the connection without a reply. The message goes into one log line."""
+
+
 class StartupError(Exception):
     """The broker cannot start: a port is in use, a data directory locked or unwritable. One line says why."""
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import trio
 
-from pybroker.handlers.context import CloseConnection, ConnectionState
+from pybroker.handlers.context import ConnectionState
 from pybroker.instruments.metrics import ServerMetrics
+from pybroker.model.errors import CloseConnection
 from pybroker.protocol.framing import FrameError, FrameReader, LargeBuffers, ReceiveBuffer
 from pybroker.server.limits import InFlightBytes
 from pybroker.server.outbox import FileCutShort, Outbox

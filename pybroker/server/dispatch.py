@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pybroker.handlers.api_versions import unsupported_version_response
-from pybroker.handlers.context import CloseConnection, ConnectionState, RequestContext
+from pybroker.handlers.context import ConnectionState, RequestContext
 from pybroker.handlers.late import LateHandler
 from pybroker.handlers.routes import Handler, Route
 from pybroker.instruments.metrics import ServerMetrics
-from pybroker.instruments.seams import BeforeHandler, BeforeSend
+from pybroker.instruments.seams import Around
 from pybroker.metadata.image import ClusterImage
-from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.codec import decoder, parts_encoder
+from pybroker.protocol.error_replies import error_response
 from pybroker.protocol.errors import MalformedMessage
 from pybroker.protocol.messages import Message, RequestHeader
-from pybroker.server.error_replies import error_response
+from pybroker.protocol.slices import release_slices
 from pybroker.server.transport import Part
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Dispatcher:
         image: gives the current cluster image; taken once per request.
         metrics: counts requests and refusals.
         expected_error: the table that maps exceptions to error codes.
-        before_handler, before_send: the seams; None is free.
+        around: the seam; None is free.
 
     Raises:
         ValueError: a route serves an API or a version that the protocol does not know, or one twice.
@@ -87,8 +88,7 @@ class Dispatcher:
         metrics: ServerMetrics,
         *,
         expected_error: Callable[[Exception], ErrorCode | None] = expected_error,
-        before_handler: BeforeHandler | None = None,
-        before_send: BeforeSend | None = None,
+        around: Around | None = None,
     ) -> None:
         self._routes: dict[int, Route] = {}
         for route in routes:
@@ -99,8 +99,7 @@ class Dispatcher:
         self._image = image
         self._metrics = metrics
         self._expected_error = expected_error
-        self.before_handler = before_handler
-        self.before_send = before_send
+        self._around = around
 
     async def handle_frame(self, connection: ConnectionState, frame: memoryview) -> list[Part] | None:
         """The reply to one frame, with its size in front; None when the request has no reply.
@@ -128,20 +127,14 @@ class Dispatcher:
         context = RequestContext(key, version, correlation_id, header.client_id, connection, self._image())
         self._metrics.requests[key] += 1
         try:
-            if self.before_handler is None:
+            if self._around is None:
                 response = await call.handler(context, request)
             else:
-                replacement = await self.before_handler(context, request)
-                if replacement is None:
-                    response = await call.handler(context, request)
-                else:
-                    response = replacement.response
+                response = await self._intercepted(self._around, call, context, request)
         except CloseConnection:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary of a bug
             response = self._failure(call, context, request, error)
-        if self.before_send is not None:
-            response = await self._show(self.before_send, context, request, response)
         if response is None:
             return None
         try:
@@ -150,14 +143,27 @@ class Dispatcher:
             release_slices(response)
             return call.encode_reply(correlation_id, self._failure(call, context, request, error))
 
-    async def _show(self, seam: BeforeSend, context: RequestContext, request: Any, response: Any) -> Any:
-        """What is sent after the seam has seen a response."""
-        replacement = await seam(context, request, response)
-        if replacement is None:
-            return response
-        if replacement.response is not response:
-            release_slices(response)
-        return replacement.response
+    async def _intercepted(self, around: Around, call: _Call, context: RequestContext, request: Any) -> Any:
+        """What the seam has sent. Files of a response that is not sent are let go."""
+        made: list[Any] = []
+
+        async def answer(wanted: Any) -> Any:
+            try:
+                made.append(await call.handler(context, wanted))
+            except CloseConnection:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary of a bug
+                made.append(self._failure(call, context, wanted, error))
+            return made[-1]
+
+        response = None
+        try:
+            response = await around(context, request, answer)
+        finally:
+            for other in made:
+                if other is not response:
+                    release_slices(other)
+        return response
 
     def _failure(self, call: _Call, context: RequestContext, request: Any, error: Exception) -> Any:
         """The response that tells of an exception.
@@ -202,18 +208,6 @@ class Dispatcher:
     def _refusal(self, reason: str) -> CloseConnection:
         self._metrics.frames_refused += 1
         return CloseConnection(reason)
-
-
-def release_slices(message: Any) -> None:
-    """Lets go of every file that a response which will not be sent still holds."""
-    if isinstance(message, (list, tuple)):
-        for item in message:
-            release_slices(item)
-    elif isinstance(message, Message):
-        for name in message.__slots__:
-            release_slices(getattr(message, name))
-    elif hasattr(message, "fileno"):
-        message.release()
 
 
 def _check(route: Route) -> None:

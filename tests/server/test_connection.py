@@ -11,8 +11,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from pybroker.handlers.context import CloseConnection, ConnectionState
+from pybroker.handlers.context import ConnectionState
 from pybroker.instruments.metrics import ServerMetrics
+from pybroker.model.errors import CloseConnection
 from pybroker.server.connection import REPLY_BACKLOG_BYTES, Connection, ServerShare
 from pybroker.server.limits import InFlightBytes
 from tests.support.memory_transport import SIZE, MemorySlice, MemoryTransport

@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from pybroker.handlers.api_versions import ApiVersions
-from pybroker.handlers.context import CloseConnection, ConnectionState, RequestContext
+from pybroker.handlers.context import ConnectionState, RequestContext
 from pybroker.handlers.routes import Route
 from pybroker.instruments.metrics import ServerMetrics
-from pybroker.instruments.seams import Replacement
-from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.instruments.seams import Answer, chain
+from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
 from pybroker.protocol.codec import decode_exactly, encode
 from pybroker.protocol.messages import (
     ApiVersionsRequest,
@@ -26,7 +26,8 @@ from pybroker.protocol.messages import (
     ProduceResponse,
     RequestHeader,
 )
-from pybroker.server.dispatch import Dispatcher, release_slices
+from pybroker.protocol.slices import release_slices
+from pybroker.server.dispatch import Dispatcher
 from tests.support.memory_transport import MemorySlice
 
 IMAGE: Any = object()
@@ -268,41 +269,75 @@ async def test_strangers_may_only_ask_for_versions_and_authenticate() -> None:
         await bench.ask(METADATA)
 
 
-async def test_the_seam_before_the_handler_can_answer_in_its_place() -> None:
-    async def fault(context: RequestContext, request: Any) -> Replacement | None:
-        return Replacement(MetadataResponse(controller_id=9)) if context.correlation_id == 77 else None
+async def test_the_seam_can_answer_in_the_handlers_place() -> None:
+    async def fault(context: RequestContext, request: Any, answer: Answer) -> Any:
+        return MetadataResponse(controller_id=9) if context.correlation_id == 77 else await answer(request)
 
-    bench = Bench(before_handler=fault)
+    bench = Bench(around=fault)
     answer = await bench.ask(METADATA)
     assert answer is not None
     assert decode_exactly(MetadataResponse, 1, answer, 4).controller_id == 9
     assert bench.handler.seen == []
 
 
-async def test_the_seam_before_the_send_sees_both_sides_and_can_swallow_the_reply() -> None:
+async def test_the_seam_sees_both_sides_and_can_swallow_the_reply() -> None:
     seen: list[tuple[int, int]] = []
 
-    async def watch(context: RequestContext, request: Any, response: Any) -> Replacement | None:
+    async def watch(context: RequestContext, request: Any, answer: Answer) -> Any:
+        response = await answer(request)
         seen.append((len(request.topics), response.controller_id))
-        return Replacement(None) if len(seen) > 1 else None
+        return None if len(seen) > 1 else response
 
-    bench = Bench(before_send=watch)
+    bench = Bench(around=watch)
     assert await bench.ask(METADATA) is not None
     assert await bench.ask(METADATA) is None
     assert seen == [(1, -1), (1, -1)]
 
 
-async def test_a_swallowed_reply_lets_go_of_its_files() -> None:
-    async def swallow(context: RequestContext, request: Any, response: Any) -> Replacement | None:
-        return Replacement(None)
+async def test_the_seam_sees_a_failure_as_the_reply_that_tells_of_it() -> None:
+    async def watch(context: RequestContext, request: Any, answer: Answer) -> Any:
+        response = await answer(request)
+        assert [topic.error_code for topic in response.topics] == [ErrorCode.UNKNOWN_SERVER_ERROR]
+        return response
+
+    bench = Bench(around=watch)
+    bench.handler.outcome = RuntimeError("a bug")
+    assert await bench.ask(METADATA) is not None
+
+
+async def test_the_outer_seam_of_a_chain_sees_what_the_inner_one_made() -> None:
+    async def inner(context: RequestContext, request: Any, answer: Answer) -> Any:
+        return MetadataResponse(controller_id=3)
+
+    async def outer(context: RequestContext, request: Any, answer: Answer) -> Any:
+        response = await answer(request)
+        response.controller_id += 1
+        return response
+
+    answer = await Bench(around=chain(outer, inner)).ask(METADATA)
+    assert answer is not None
+    assert decode_exactly(MetadataResponse, 1, answer, 4).controller_id == 4
+
+
+@pytest.mark.parametrize("ending", ["swallowed", "closed"])
+async def test_a_reply_that_is_not_sent_lets_go_of_its_files(ending: str) -> None:
+    async def swallow(context: RequestContext, request: Any, answer: Answer) -> Any:
+        await answer(request)
+        if ending == "closed":
+            raise CloseConnection("enough")
 
     part = MemorySlice(b"records")
-    bench = Bench(before_send=swallow)
+    bench = Bench(around=swallow)
     partition = FetchResponse.PartitionData(records=part)
     bench.handler.outcome = FetchResponse(
         responses=[FetchResponse.FetchableTopicResponse(partitions=[partition])]
     )
-    assert await bench.ask(frame(1, 7, encode(FetchRequest(), 7))) is None
+    asked = frame(1, 7, encode(FetchRequest(), 7))
+    if ending == "closed":
+        with pytest.raises(CloseConnection):
+            await bench.ask(asked)
+    else:
+        assert await bench.ask(asked) is None
     assert part.releases == 1
 
 

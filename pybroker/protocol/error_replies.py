@@ -5,8 +5,9 @@ and answer for every item that the request names; the table below tells where th
 fields identify an item. Source: ``getErrorResponse`` of each request class in Kafka 3.9's clients.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
@@ -275,8 +276,87 @@ def error_response(
     if mirrors is None:
         return None
     for mirror in mirrors:
-        getattr(response, mirror.response_list).extend(_items(mirror, request, error))
+        asked = getattr(request, mirror.request_list) or ()
+        getattr(response, mirror.response_list).extend(_items(mirror, asked, error))
     return response
+
+
+Hit: TypeAlias = Callable[[Any, Any | None], bool]
+"""Whether an item of a request is meant: the item, and one of those in it where it is a list (else None)."""
+
+
+class TakenItems:
+    """Items taken out of a request, and the answer that each gets instead."""
+
+    def __init__(self, answers: list[tuple[Mirror, list[Any]]], *, is_all: bool) -> None:
+        self._answers = answers
+        self.is_all = is_all
+        """Whether nothing is left in the request."""
+
+    def __bool__(self) -> bool:
+        return any(items for _, items in self._answers)
+
+    def add_to(self, response: Any) -> None:
+        """Puts the answers into the response to what was left; what it says of the same items gives way."""
+        for mirror, items in self._answers:
+            _merge(mirror, getattr(response, mirror.response_list), items)
+
+
+def take_items(api: ApiSpec, version: int, request: Any, code: ErrorCode, hit: Hit) -> TakenItems:
+    """Takes what is hit out of the lists of ``request``, which changes, and answers it with ``code``.
+
+    Nothing is taken from an API that does not answer item by item.
+    """
+    error = _Error(code, None, api.response, version)
+    answers = []
+    is_all = True
+    for mirror in MIRRORS.get(api.key, ()):
+        kept, taken = _split(mirror, getattr(request, mirror.request_list) or (), hit)
+        if taken:
+            setattr(request, mirror.request_list, kept)
+            answers.append((mirror, list(_items(mirror, taken, error))))
+        is_all = is_all and not kept
+    return TakenItems(answers, is_all=is_all)
+
+
+def _split(mirror: Mirror, items: Iterable[Any], hit: Hit) -> tuple[list[Any], list[Any]]:
+    kept: list[Any] = []
+    taken: list[Any] = []
+    for item in items:
+        inner = mirror.inner
+        if inner is None:
+            (taken if hit(item, None) else kept).append(item)
+            continue
+        parts = getattr(item, inner.request_list) or ()
+        hits = [part for part in parts if hit(item, part)]
+        rest = [part for part in parts if not hit(item, part)]
+        if hits:
+            taken.append(_with(item, inner.request_list, hits))
+        if rest or not hits:
+            kept.append(_with(item, inner.request_list, rest))
+    return kept, taken
+
+
+def _with(item: Any, name: str, values: list[Any]) -> Any:
+    changed = copy(item)
+    setattr(changed, name, values)
+    return changed
+
+
+def _merge(mirror: Mirror, present: list[Any], items: Iterable[Any]) -> None:
+    for item in items:
+        key = [getattr(item, name) for name in mirror.keys]
+        place = next(
+            (n for n, other in enumerate(present) if [getattr(other, name) for name in mirror.keys] == key),
+            None,
+        )
+        if place is None:
+            present.append(item)
+        elif mirror.inner is None:
+            present[place] = item
+        else:
+            inner = mirror.inner.response_list
+            _merge(mirror.inner, getattr(present[place], inner), getattr(item, inner))
 
 
 @frozen
@@ -295,9 +375,9 @@ class _Error:
             target.error_message = self.message
 
 
-def _items(mirror: Mirror, request: Any, error: _Error) -> Iterator[Any]:
+def _items(mirror: Mirror, items: Iterable[Any], error: _Error) -> Iterator[Any]:
     make = getattr(error.response, mirror.struct)
-    for asked in getattr(request, mirror.request_list) or ():
+    for asked in items:
         item = make(**mirror.fixed)
         for name, source in mirror.keys.items():
             value = asked if source == ITSELF else getattr(asked, source)
@@ -307,5 +387,6 @@ def _items(mirror: Mirror, request: Any, error: _Error) -> Iterator[Any]:
         if inner is None:
             error.put(item, error.response.__spec__.structs[mirror.struct].fields, mirror.code)
         else:
-            getattr(item, inner.response_list).extend(_items(inner, asked, error))
+            parts = getattr(asked, inner.request_list) or ()
+            getattr(item, inner.response_list).extend(_items(inner, parts, error))
         yield item

@@ -7,7 +7,7 @@ import pytest
 from pybroker.model.errors import ErrorCode
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.codec import encode
-from pybroker.server.error_replies import ITSELF, MIRRORS, Mirror, error_response
+from pybroker.protocol.error_replies import ITSELF, MIRRORS, Mirror, error_response
 
 CODE = ErrorCode.CLUSTER_AUTHORIZATION_FAILED
 WITHOUT_REPLY = {34}
