@@ -25,4 +25,4 @@ async def test_every_topic_is_known_and_led_when_the_broker_is_ready(
         assert {topic.error_code for topic in answer.topics} == {0}
     async with running_broker(tmp_path) as broker:
         assert set(broker.image.topics) == TOPICS
-        assert {partition.tp.topic for partition in broker._replicas if partition.is_leader} == TOPICS
+        assert {partition.tp.topic for partition in broker.replicas if partition.is_leader} == TOPICS

@@ -161,7 +161,7 @@ async def test_version_0_has_no_source(client: WireClient) -> None:
 async def test_a_changed_topic_is_obeyed_by_its_logs_at_once(broker: Broker, client: WireClient) -> None:
     done = await change(client, TOPIC, "orders", (SET, "segment.bytes", "2000"), (SET, "retention.ms", "5"))
     assert done == (0, None)
-    partition = broker._replicas.find(TopicPartition("orders", 1))
+    partition = broker.replicas.find(TopicPartition("orders", 1))
     assert partition is not None
     assert (partition.log.config.segment_bytes, partition.settings.topic.retention_ms) == (2000, 5)
     assert await change(client, TOPIC, "orders", (DELETE, "retention.ms", None)) == (0, None)
@@ -336,7 +336,7 @@ async def test_the_defaults_of_all_brokers_reach_every_topic(broker: Broker, cli
         ("log.retention.hours", "168", ConfigSource.DEFAULT_CONFIG),
     ]
     await trio.testing.wait_all_tasks_blocked()
-    partition = broker._replicas.find(TopicPartition("orders", 0))
+    partition = broker.replicas.find(TopicPartition("orders", 0))
     assert partition is not None
     assert partition.log.config.retention_ms == 777
 

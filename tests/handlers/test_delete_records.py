@@ -83,7 +83,7 @@ async def test_an_offset_that_a_replica_has_not_reached_times_out(
     broker: Broker, client: WireClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await produce(client, "orders", 0, 5)
-    partition = broker._replicas.find(TopicPartition("orders", 0))
+    partition = broker.replicas.find(TopicPartition("orders", 0))
     assert partition is not None
     monkeypatch.setattr(type(partition), "low_watermark", property(lambda _partition: 1))
     assert await delete(client, "orders", (0, 3), timeout_ms=10) == [(TIMED_OUT, 1)]
