@@ -208,7 +208,7 @@ class Broker:
     async def _prepare(self, session: Store) -> Services:
         """Everything that needs neither a port nor the controller."""
         await registration.ensure_paths(session)
-        cluster_id = await registration.cluster_id(session)
+        cluster_id = await registration.cluster_id(session, self.config.pybroker_cluster_id)
         self.publisher.apply_cluster_id(cluster_id)
         self.broker_id = self._choose_broker_id()
         self._logs.claim(self.broker_id, cluster_id)

@@ -27,12 +27,12 @@ async def ensure_paths(store: Store) -> None:
         await store.ensure(path)
 
 
-async def cluster_id(store: Store) -> str:
-    """The cluster's id; the first broker that asks makes it."""
+async def cluster_id(store: Store, wanted: str = "") -> str:
+    """The cluster's id; the first broker that asks makes it, as ``wanted`` or a random one."""
     try:
         return ClusterIdZNode.decode((await store.get(ClusterIdZNode.path))[0]).cluster_id
     except NoNode:
-        proposed = new_cluster_id()
+        proposed = wanted or new_cluster_id()
     try:
         await store.create(ClusterIdZNode.path, ClusterIdZNode(proposed).encode(), make_parents=True)
     except NodeExists:
