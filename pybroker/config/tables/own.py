@@ -1,6 +1,6 @@
 """Keys outside Kafka's table: pybroker's own, which begin with ``pybroker.``, and those of the authorizer."""
 
-from pybroker.config.keys import BOOLEAN, MEDIUM, READ_ONLY, STRING, ConfigKey
+from pybroker.config.keys import BOOLEAN, MEDIUM, PASSWORD, READ_ONLY, STRING, ConfigKey
 from pybroker.config.validators import cluster_id_or_empty, one_of
 
 # fmt: off
@@ -12,6 +12,8 @@ own_keys = (
               one_of("header", "structure", "full"),
               "How deep produced batches are checked: header, structure (record lengths too), or full as "
               "Kafka does."),
+    ConfigKey("pybroker.zookeeper.auth", PASSWORD, None, MEDIUM, READ_ONLY, None,
+              "Who this broker is to ZooKeeper, as digest:USER:PASSWORD; Kafka reads it from a JAAS file."),
 )
 
 # Kafka knows these only inside its authorizer, so DescribeConfigs does not list them.
