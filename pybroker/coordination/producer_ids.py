@@ -4,9 +4,12 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from pybroker.model.ids import ProducerId
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import BrokerEpoch, BrokerId, ProducerId
+from pybroker.protocol.messages import AllocateProducerIdsRequest, AllocateProducerIdsResponse
+from pybroker.replication.peer import ControllerPort, PeerUnreachable
 
-BLOCK_SIZE = 1000
+VERSION = 0
 
 
 class ProducerIds:
@@ -26,3 +29,21 @@ class ProducerIds:
         producer_id = self._block[0]
         self._block = self._block[1:]
         return producer_id
+
+
+async def allocate_block(controller: ControllerPort, broker_id: BrokerId, broker_epoch: BrokerEpoch) -> range:
+    """A new block from the controller.
+
+    Raises:
+        ApiError: COORDINATOR_LOAD_IN_PROGRESS while there is none; the client asks again.
+    """
+    request = AllocateProducerIdsRequest(broker_id=broker_id, broker_epoch=broker_epoch)
+    try:
+        response = await controller.ask(request, VERSION)
+    except PeerUnreachable as error:
+        raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, f"no producer ids: {error}") from error
+    assert isinstance(response, AllocateProducerIdsResponse)
+    if response.error_code != ErrorCode.NONE:
+        name = ErrorCode(response.error_code).name
+        raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, f"no producer ids: {name}")
+    return range(response.producer_id_start, response.producer_id_start + response.producer_id_len)

@@ -6,10 +6,12 @@
   up to ``max_wait_ms``.
 - Byte limits: a partition gives at most ``partition_max_bytes``, a reply ``max_bytes`` (and the broker's
   ``fetch.max.bytes``). The first batch of the first partition with data is given whole in any case (KIP-74).
+- Followers read up to the log end; what they ask for tells the leader how far they have come.
 - Incremental sessions (KIP-227) live in :mod:`pybroker.coordination.fetch_sessions`.
 
 Versions: up to 2 have no reply limit and cut strictly; 4 read_committed; 7 sessions; 9 fencing by epoch
-(KIP-320); 10 zstd; 13 topic ids (KIP-516); 16 the current leader in refusals (KIP-951).
+(KIP-320); 10 zstd; 11 consumers may read from followers (KIP-392); 12 diverging epochs (KIP-595); 13 topic
+ids (KIP-516); 16 the current leader in refusals (KIP-951).
 
 Left out: tiered storage.
 """
@@ -34,12 +36,13 @@ from pybroker.handlers.leader_hints import current_leader
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, BrokerId, TopicPartition
 from pybroker.protocol.messages import FetchRequest, FetchResponse
-from pybroker.replication.partition import FetchedData, Isolation
+from pybroker.replication.partition import FetchedData, Isolation, Partition
 from pybroker.replication.replicas import Replicas
-from pybroker.replication.waiters import waiting_on
+from pybroker.replication.waiters import WaiterSet, waiting_on
 from pybroker.storage.handles import FileSlice
 
 FIRST_VERSION_WITH_REPLY_LIMIT = 3
+FIRST_VERSION_FROM_FOLLOWERS = 11
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 FIRST_VERSION_WITH_LEADER_HINTS = 16
 _NOT_LOOKED_FOR = (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID)
@@ -87,14 +90,16 @@ class FetchHandler:
 
     async def _harvest(self, ctx: RequestContext, request: FetchRequest, context: FetchContext) -> _Harvest:
         targets = list(context.targets())
-        harvest = self._read(ctx, request, targets)
+        harvest = self._read(ctx, request, targets, is_first_look=True)
         if not targets or self._is_enough(harvest, request):
             return harvest
         hosted = (
             self.replicas.find(TopicPartition(target.topic or "", target.partition)) for target in targets
         )
         with (
-            waiting_on(partition.waiters for partition in hosted if partition is not None) as waiter,
+            waiting_on(
+                _waiters(request, partition) for partition in hosted if partition is not None
+            ) as waiter,
             trio.move_on_after(request.max_wait_ms / 1000),
         ):
             while not self._is_enough(harvest, request):
@@ -113,16 +118,22 @@ class FetchHandler:
             or self.replicas.is_stopping
         )
 
-    def _read(self, ctx: RequestContext, request: FetchRequest, targets: Iterable[FetchTarget]) -> _Harvest:
+    def _read(
+        self,
+        ctx: RequestContext,
+        request: FetchRequest,
+        targets: Iterable[FetchTarget],
+        *,
+        is_first_look: bool = False,
+    ) -> _Harvest:
         harvest = _Harvest()
         room = min(request.max_bytes, self.max_bytes)
         whole_batch = ctx.api_version >= FIRST_VERSION_WITH_REPLY_LIMIT
-        isolation = Isolation.of(request.isolation_level)
         failed = []
         for target in targets:
             try:
                 fetched = self._read_partition(
-                    ctx, request, target, min(room, target.max_bytes), isolation, whole_batch
+                    ctx, request, target, min(room, target.max_bytes), whole_batch, is_first_look
                 )
             except ApiError as error:
                 failed.append(PartitionReply(target, _refusal(ctx, target, error)))
@@ -146,26 +157,49 @@ class FetchHandler:
         request: FetchRequest,
         target: FetchTarget,
         max_bytes: int,
-        isolation: Isolation,
         whole_batch: bool,
+        is_first_look: bool,
     ) -> FetchedData:
+        partition = self._partition(ctx, request, target)
+        if max_bytes < 0:
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"{max_bytes} bytes are asked for")
+        replica_id = _replica_id(request)
+        if replica_id < 0:
+            return partition.read(
+                target.fetch_offset,
+                max_bytes,
+                Isolation.of(request.isolation_level),
+                min_one_batch=whole_batch,
+                last_fetched_epoch=target.last_fetched_epoch,
+            )
+        return partition.read_as_replica(
+            replica_id,
+            target.fetch_offset,
+            max_bytes,
+            min_one_batch=whole_batch,
+            last_fetched_epoch=target.last_fetched_epoch,
+            current_leader_epoch=target.current_leader_epoch,
+            log_start_offset=target.log_start_offset,
+            is_first_look=is_first_look,
+        )
+
+    def _partition(self, ctx: RequestContext, request: FetchRequest, target: FetchTarget) -> Partition:
+        """The replica here. Consumers may read from a follower as well (KIP-392); followers may not."""
         if target.topic is None:
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
         tp = TopicPartition(target.topic, target.partition)
-        partition = self.replicas.leader(ctx.image, tp, max(NO_LEADER_EPOCH, target.current_leader_epoch))
+        epoch = max(NO_LEADER_EPOCH, target.current_leader_epoch)
+        if _replica_id(request) >= 0 or ctx.api_version < FIRST_VERSION_FROM_FOLLOWERS:
+            partition = self.replicas.leader(ctx.image, tp, epoch)
+        else:
+            partition = self.replicas.hosted(ctx.image, tp, epoch)
         if ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS and partition.topic_id != target.topic_id:
             raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)
-        if _replica_id(request) >= 0:
-            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{tp} has no replica on that broker")
-        if max_bytes < 0:
-            raise ApiError(ErrorCode.INVALID_REQUEST, f"{max_bytes} bytes are asked for")
-        return partition.read(
-            target.fetch_offset,
-            max_bytes,
-            isolation,
-            min_one_batch=whole_batch,
-            last_fetched_epoch=target.last_fetched_epoch,
-        )
+        return partition
+
+
+def _waiters(request: FetchRequest, partition: Partition) -> WaiterSet:
+    return partition.append_waiters if _replica_id(request) >= 0 else partition.waiters
 
 
 def _replica_id(request: FetchRequest) -> BrokerId:

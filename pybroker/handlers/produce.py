@@ -29,6 +29,7 @@ from pybroker.records.header import is_transactional
 from pybroker.records.policy import ValidationPolicy
 from pybroker.records.validation import ValidatedBatch, is_long, validate_produce
 from pybroker.replication.disk import flush
+from pybroker.replication.isr import Leadership
 from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas
 from pybroker.replication.storage_errors import api_error
@@ -61,12 +62,14 @@ ADMIN_CLIENT_ID = "__admin_client"
 
 @define
 class _Outcome:
-    """What became of one partition's batch. ``end_offset`` (exclusive) is what acks=-1 waits for."""
+    """What became of one partition's batch. ``end_offset`` (exclusive) is what acks=-1 waits for, as long as
+    the ``leadership`` in which it was appended lasts: a later one may have other records there."""
 
     reply: ProduceResponse.PartitionProduceResponse
     tp: TopicPartition
     partition: Partition | None = None
     end_offset: Offset = UNKNOWN_OFFSET
+    leadership: Leadership | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -75,10 +78,12 @@ class _Outcome:
     @property
     def is_committed(self) -> bool:
         return (
-            self.partition is None
-            or not self.partition.is_leader
-            or self.partition.high_watermark >= self.end_offset
+            self.partition is None or not self._is_led_on or self.partition.high_watermark >= self.end_offset
         )
+
+    @property
+    def _is_led_on(self) -> bool:
+        return self.partition is not None and self.leadership is self.partition.leadership is not None
 
     def settle(self) -> None:
         """Decide what an acks=-1 append is told, now that it is committed or never will be here."""
@@ -86,11 +91,11 @@ class _Outcome:
             return
         if self.partition.is_offline:
             self.reply.error_code = ErrorCode.KAFKA_STORAGE_ERROR
-        elif not self.partition.is_leader:
+        elif not self._is_led_on:
             self.reply.error_code = ErrorCode.NOT_LEADER_OR_FOLLOWER
         elif not self.is_committed:
             self.reply.error_code = ErrorCode.REQUEST_TIMED_OUT
-        elif not self.partition.has_enough_replicas:
+        elif not self.partition.had_enough_replicas:
             self.reply.error_code = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
 
 
@@ -138,6 +143,7 @@ class ProduceHandler:
             partition = self._partition(ctx, request.acks, tp)
             batch = await self._validate(ctx, partition, data.records)
             info = _append_as_leader(partition, batch, request.acks)
+            outcome.leadership = partition.leadership
             if partition.log.flush_is_due:
                 await flush(partition.log, self.storage)
         except NothingToAppend:

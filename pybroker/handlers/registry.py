@@ -88,6 +88,7 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(4, 0, 7, LeaderAndIsrHandler(replicas, services.configs), "ClusterAction"),
         Route(5, 0, 4, StopReplicaHandler(replicas), "ClusterAction"),
         Route(6, 0, 8, update_metadata, "ClusterAction"),
+        Route(7, 0, 3, LateHandler("controlled_shutdown", services.controller_api), "ClusterAction"),
         Route(8, 0, 10, commit, "Read"),
         Route(9, 0, 10, LateHandler("offset_fetch", groups, services.old_offsets), "Describe"),
         Route(10, 0, 6, LateHandler("find_coordinator", services.auto_creation), "Describe"),
@@ -116,8 +117,10 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(45, 0, 0, reassign, "Alter"),
         Route(46, 0, 0, reassignments, "Describe"),
         Route(47, 0, 0, LateHandler("offset_delete", groups), "Delete"),
+        Route(56, 0, 3, LateHandler("alter_partition", services.controller_api), "ClusterAction"),
         Route(60, 0, 2, LateHandler("describe_cluster"), "Describe"),
         Route(61, 0, 0, LateHandler("describe_producers", replicas), "Read"),
+        Route(67, 0, 0, LateHandler("allocate_producer_ids", services.controller_api), "ClusterAction"),
         Route(75, 0, 0, describe_partitions, "Describe"),
     )
     return routes

@@ -5,6 +5,8 @@ Log's writes. All methods are plain functions on the trio thread: nothing awaits
 changing it.
 """
 
+import logging
+from collections.abc import Callable
 from enum import IntEnum
 
 from attrs import frozen
@@ -23,12 +25,16 @@ from pybroker.model.ids import (
 )
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
+from pybroker.replication.isr import Answer, Follower, IsEligible, Leadership, Proposal, Settled
 from pybroker.replication.topic_settings import PartitionSettings
 from pybroker.replication.waiters import WaiterSet
+from pybroker.storage.errors import UnexpectedAppendOffset
 from pybroker.storage.leader_epochs import UNKNOWN_EPOCH_END, EpochEndOffset
 from pybroker.storage.log import AppendInfo, Log
 from pybroker.storage.segments import LogRead
 from pybroker.storage.transaction_index import AbortedTransaction
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN_PARTITION_EPOCH = -1
 
@@ -83,8 +89,35 @@ class FetchedData:
     """Where the reader's log and this one part ways; it gets no records before it has gone back there."""
 
 
+def _nobody_asks(_partition: "Partition", _proposal: Proposal) -> None:
+    return
+
+
+@frozen
+class Surroundings:
+    """What partitions know of the rest of the broker.
+
+    Attributes:
+        now_ms: broker time.
+        max_lag_ms: ``replica.lag.time.max.ms``.
+        is_alive: whether a broker is registered, as far as this one knows.
+        submit: takes a change of the ISR to the controller, who answers with :meth:`Partition.settle`.
+    """
+
+    now_ms: Callable[[], int] = lambda: 0
+    max_lag_ms: int = 30_000
+    is_alive: IsEligible = lambda _broker_id: True
+    submit: Callable[["Partition", Proposal], None] = _nobody_asks
+
+
 class Partition:
-    """A replica of ``tp`` on broker ``broker_id``."""
+    """A replica of ``tp`` on broker ``broker_id``.
+
+    Attributes:
+        leadership: what it knows of its followers; None unless it is led here.
+        waiters: requests that wait for the high watermark, or for another leader.
+        append_waiters: followers that wait for records. Another leader wakes them too.
+    """
 
     def __init__(
         self,
@@ -93,6 +126,7 @@ class Partition:
         log: Log,
         settings: PartitionSettings,
         checkpointed_high_watermark: Offset = 0,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.tp = tp
         self.log = log
@@ -101,10 +135,13 @@ class Partition:
         self.high_watermark: Offset = min(
             max(checkpointed_high_watermark, log.log_start_offset), log.log_end_offset
         )
+        self.leadership: Leadership | None = None
         self.waiters = WaiterSet()
+        self.append_waiters = WaiterSet()
         self.is_offline = False
         """Whether the disk under the log has failed. Nothing is served any more."""
         self._broker_id = broker_id
+        self._surroundings = surroundings or Surroundings()
 
     @property
     def topic_id(self) -> TopicId | None:
@@ -116,7 +153,12 @@ class Partition:
 
     @property
     def is_leader(self) -> bool:
-        return self.state.leader == self._broker_id
+        return self.leadership is not None
+
+    @property
+    def isr(self) -> tuple[BrokerId, ...]:
+        """The in-sync replicas, as far as they are known here: followers are not told of changes."""
+        return self.state.isr if self.leadership is None else self.leadership.isr
 
     @property
     def last_stable_offset(self) -> Offset:
@@ -131,27 +173,45 @@ class Partition:
 
     @property
     def low_watermark(self) -> Offset:
-        """The largest log start offset that all replicas are known to have reached."""
-        return self.log.log_start_offset
+        """The largest log start offset that all living replicas have reached, as far as the leader knows."""
+        lowest = self.log.log_start_offset
+        if self.leadership is not None:
+            for broker_id, follower in self.leadership.followers.items():
+                if follower.log_start_offset < lowest and self._surroundings.is_alive(broker_id):
+                    lowest = follower.log_start_offset
+        return lowest
 
     def advance_log_start_offset(self, offset: Offset) -> None:
         """Records before ``offset``, which is at most the high watermark, count as deleted from now on."""
         if self.log.advance_log_start_offset(offset):
-            self.waiters.wake_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        self.waiters.wake_all()
+        self.append_waiters.wake_all()
 
     # -- roles ---------------------------------------------------------------------------------------
 
     def make_leader(self, state: PartitionState) -> None:
         """Lead from now on in ``state.leader_epoch``."""
         self.state = state
-        self.log.assign_epoch_start(state.leader_epoch, self.log.log_end_offset)
+        end = self.log.log_end_offset
+        self.log.assign_epoch_start(state.leader_epoch, end)
+        if self.leadership is None:
+            self.leadership = Leadership(self._broker_id)
+        now_ms = self._surroundings.now_ms()
+        self.leadership.begin_epoch(
+            state.leader_epoch, state.partition_epoch, state.isr, state.replicas, end, now_ms
+        )
+        self.log.on_high_watermark(self.high_watermark)
         self._advance_high_watermark()
-        self.waiters.wake_all()
+        self._wake()
 
     def make_follower(self, state: PartitionState) -> None:
         """Stop leading; requests that wait here look again and find another leader."""
         self.state = state
-        self.waiters.wake_all()
+        self.leadership = None
+        self._wake()
 
     def go_offline(self) -> None:
         """The disk has failed; requests that wait here look again and are told so."""
@@ -181,13 +241,20 @@ class Partition:
         if not self.has_enough_replicas:
             raise ApiError(
                 ErrorCode.NOT_ENOUGH_REPLICAS,
-                f"The size of the current ISR {list(self.state.isr)} is insufficient to satisfy the "
+                f"The size of the current ISR {list(self.isr)} is insufficient to satisfy the "
                 f"min.isr requirement of {self.effective_min_isr} for partition {self.tp}",
             )
 
     @property
     def has_enough_replicas(self) -> bool:
-        return len(self.state.isr) >= self.effective_min_isr
+        """Whether the ISR that the controller knows is as large as ``min.insync.replicas`` asks."""
+        return len(self.isr) >= self.effective_min_isr
+
+    @property
+    def had_enough_replicas(self) -> bool:
+        """The same for a replicated append: a replica that may be in the ISR by now counts."""
+        leadership = self.leadership
+        return leadership is not None and len(leadership.maximal_isr) >= self.effective_min_isr
 
     @property
     def effective_min_isr(self) -> int:
@@ -198,13 +265,94 @@ class Partition:
         """Append as leader; the caller has checked leadership. Raises what the Log raises."""
         info = self.log.append_as_leader(batch, self.state.leader_epoch, origin)
         if not info.duplicate:
+            self.append_waiters.wake_all()
             self._advance_high_watermark()
-            self.waiters.wake_all()
         return info
 
     def _advance_high_watermark(self) -> None:
-        self.high_watermark = max(self.high_watermark, self.log.log_end_offset)
-        self.log.on_high_watermark(self.high_watermark)
+        """Moves it on as far as the replicas that count have come, and not at all below the smallest ISR that
+        ``min.insync.replicas`` allows (KIP-966)."""
+        leadership = self.leadership
+        if leadership is None:
+            return
+        end = self.log.log_end_offset
+        if leadership.followers:
+            if not self.has_enough_replicas:
+                return
+            around = self._surroundings
+            end = leadership.high_watermark(end, around.now_ms(), around.max_lag_ms, around.is_alive)
+        if end > self.high_watermark:
+            self._set_high_watermark(end)
+            self.waiters.wake_all()
+
+    def _set_high_watermark(self, offset: Offset) -> None:
+        self.high_watermark = offset
+        self.log.on_high_watermark(offset)
+
+    # -- the in-sync replicas --------------------------------------------------------------------------
+
+    def shrink_isr(self) -> None:
+        """Ask for an ISR without followers that have not caught up for ``replica.lag.time.max.ms``."""
+        if self.leadership is None:
+            return
+        around = self._surroundings
+        end = self.log.log_end_offset
+        self._submit(self.leadership.propose_shrink(end, around.now_ms(), around.max_lag_ms))
+
+    def _submit(self, proposal: Proposal | None) -> None:
+        if proposal is not None:
+            logger.info("%s: the ISR %s shall be %s", self.tp, list(self.isr), list(proposal.isr))
+            self._surroundings.submit(self, proposal)
+
+    def settle(self, proposal: Proposal, answer: Answer) -> Settled:
+        """The controller has answered."""
+        if self.leadership is None:
+            return Settled.DROPPED
+        settled = self.leadership.settle(proposal, answer)
+        if settled is Settled.APPLIED:
+            logger.info("%s: the ISR is %s", self.tp, list(self.isr))
+            self._advance_high_watermark()
+            self.waiters.wake_all()
+        elif settled is not Settled.RETRY:
+            logger.info("%s: the ISR stays %s: %s", self.tp, list(self.isr), answer.error.name)
+        return settled
+
+    # -- following -------------------------------------------------------------------------------------
+
+    def append_as_follower(
+        self, records: memoryview, leader_high_watermark: Offset, leader_log_start_offset: Offset
+    ) -> None:
+        """Take over what the leader has sent, and how far it is with the rest. Raises what the Log raises."""
+        log = self.log
+        if records:
+            try:
+                log.append_as_follower(records)
+            except UnexpectedAppendOffset as error:
+                # The leader's log starts amid a batch, and the first one is given whole.
+                end = log.log_end_offset
+                if not (end == log.log_start_offset and error.first_offset < end <= error.last_offset):
+                    raise
+                log.truncate_fully_and_start_at(error.first_offset)
+                log.append_as_follower(records)
+        high_watermark = min(max(leader_high_watermark, log.log_start_offset), log.log_end_offset)
+        if high_watermark != self.high_watermark:
+            self._set_high_watermark(high_watermark)
+            self.waiters.wake_all()
+        start = min(leader_log_start_offset, self.high_watermark)
+        if start > log.log_start_offset:
+            self.advance_log_start_offset(start)
+
+    def truncate_to(self, offset: Offset) -> None:
+        """Cut off what the leader does not have."""
+        if offset < self.high_watermark:
+            logger.warning("%s: cut at %d, below the high watermark %d", self.tp, offset, self.high_watermark)
+        self.log.truncate_to(offset)
+        self.high_watermark = min(self.high_watermark, self.log.log_end_offset)
+
+    def start_over_at(self, offset: Offset) -> None:
+        """Drop everything: the leader's log starts beyond this one's end."""
+        self.log.truncate_fully_and_start_at(offset)
+        self._set_high_watermark(offset)
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -223,37 +371,99 @@ class Partition:
         min_one_batch: bool,
         last_fetched_epoch: LeaderEpoch = NO_LEADER_EPOCH,
     ) -> FetchedData:
-        """Read for a consumer, from the batch that holds ``offset``. A reader that says of which epoch its
-        last record was is told when this log has no such record there (KIP-595).
+        """Read for a consumer, from the batch that holds ``offset``; nothing from the readable end on. A
+        reader that says of which epoch its last record was is told when this log has no such record there
+        (KIP-595).
 
         Raises:
-            ApiError: OFFSET_OUT_OF_RANGE below the log start or beyond the readable end, or when nothing is
-                known of the last fetched epoch.
+            ApiError: OFFSET_OUT_OF_RANGE below the log start or beyond the log end, or when nothing is known
+                of the last fetched epoch.
         """
         diverging = self._divergence(offset, last_fetched_epoch)
         if diverging is not None:
-            nothing = LogRead(None, offset)
-            return FetchedData(
-                nothing,
-                self.high_watermark,
-                self.last_stable_offset,
-                self.log.log_start_offset,
-                None,
-                diverging,
-            )
+            return self._fetched(LogRead(None, offset), None, diverging)
+        self._check_range(offset)
         end = self.readable_end(isolation)
-        if not self.log.log_start_offset <= offset <= self.high_watermark:
-            raise ApiError(
-                ErrorCode.OFFSET_OUT_OF_RANGE,
-                f"Offset {offset} of {self.tp} is not between {self.log.log_start_offset} "
-                f"and {self.high_watermark}",
-            )
         read = self.log.read(offset, max_bytes, max_offset=end, min_one_batch=min_one_batch)
         aborted = None
         if isolation is Isolation.READ_COMMITTED:
             aborted = self.log.aborted_transactions(offset, read.end_offset) if read.slice is not None else []
+        return self._fetched(read, aborted)
+
+    def read_as_replica(
+        self,
+        broker_id: BrokerId,
+        offset: Offset,
+        max_bytes: int,
+        *,
+        min_one_batch: bool,
+        last_fetched_epoch: LeaderEpoch,
+        current_leader_epoch: LeaderEpoch,
+        log_start_offset: Offset,
+        is_first_look: bool,
+    ) -> FetchedData:
+        """Read for a follower, up to the log end, and note how far it has come.
+
+        Args:
+            log_start_offset: the follower's.
+            is_first_look: False when a request that has waited looks again: the follower has not moved since.
+
+        Raises:
+            ApiError: OFFSET_OUT_OF_RANGE as for :meth:`read`; UNKNOWN_LEADER_EPOCH, or NOT_LEADER_OR_FOLLOWER
+                when it names no epoch, for a broker that is no replica as far as is known here.
+        """
+        follower = None if self.leadership is None else self.leadership.followers.get(broker_id)
+        if follower is None:
+            code = ErrorCode.NOT_LEADER_OR_FOLLOWER
+            if current_leader_epoch != NO_LEADER_EPOCH:
+                code = ErrorCode.UNKNOWN_LEADER_EPOCH
+            raise ApiError(code, f"{self.tp} has no replica on broker {broker_id}")
+        diverging = self._divergence(offset, last_fetched_epoch)
+        if diverging is not None:
+            return self._fetched(LogRead(None, offset), None, diverging)
+        self._check_range(offset)
+        read = self.log.read(offset, max_bytes, min_one_batch=min_one_batch)
+        if is_first_look:
+            self._note_fetch(broker_id, follower, offset, log_start_offset)
+        return self._fetched(read, None)
+
+    def _note_fetch(
+        self, broker_id: BrokerId, follower: Follower, offset: Offset, log_start_offset: Offset
+    ) -> None:
+        leadership = self.leadership
+        assert leadership is not None
+        has_moved = follower.log_end_offset != offset
+        has_deleted = follower.log_start_offset != log_start_offset
+        around = self._surroundings
+        follower.note_fetch(offset, log_start_offset, self.log.log_end_offset, around.now_ms())
+        if broker_id not in leadership.isr:
+            self._submit(leadership.propose_expansion(broker_id, self.high_watermark, around.is_alive))
+        if has_moved:
+            self._advance_high_watermark()
+        if has_deleted:
+            self.waiters.wake_all()
+
+    def _check_range(self, offset: Offset) -> None:
+        start, end = self.log.log_start_offset, self.log.log_end_offset
+        if not start <= offset <= end:
+            raise ApiError(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"Offset {offset} of {self.tp} is not between {start} and {end}",
+            )
+
+    def _fetched(
+        self,
+        read: LogRead,
+        aborted: list[AbortedTransaction] | None,
+        diverging: EpochEndOffset | None = None,
+    ) -> FetchedData:
         return FetchedData(
-            read, self.high_watermark, self.last_stable_offset, self.log.log_start_offset, aborted
+            read,
+            self.high_watermark,
+            self.last_stable_offset,
+            self.log.log_start_offset,
+            aborted,
+            diverging,
         )
 
     def _divergence(self, offset: Offset, last_fetched_epoch: LeaderEpoch) -> EpochEndOffset | None:
@@ -278,6 +488,7 @@ def open_partition(
     log: Log,
     settings: PartitionSettings,
     checkpointed_high_watermark: Offset = 0,
+    surroundings: Surroundings | None = None,
 ) -> Partition:
     """The partition on a log that may be new or from before.
 
@@ -286,4 +497,4 @@ def open_partition(
     """
     if ZERO_TOPIC_ID not in (topic_id, log.topic_id or ZERO_TOPIC_ID) and log.topic_id != topic_id:
         raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)
-    return Partition(tp, broker_id, log, settings, checkpointed_high_watermark)
+    return Partition(tp, broker_id, log, settings, checkpointed_high_watermark, surroundings)

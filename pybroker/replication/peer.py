@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from functools import cache
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 from attrs import frozen
@@ -35,6 +35,17 @@ MAX_RESPONSE_BYTES: Final = 0x7FFFFFFF
 
 class PeerUnreachable(Exception):
     """There is no connection, it broke, or no answer came in time: the request may have arrived or not."""
+
+
+class ControllerPort(Protocol):
+    """The way to the controller, wherever it is."""
+
+    async def ask(self, request: Message, version: int) -> Message:
+        """Its response.
+
+        Raises:
+            PeerUnreachable: there is no controller, or it does not answer; ask again.
+        """
 
 
 @frozen

@@ -6,11 +6,10 @@ for accepting such an order are ``kafka.server.ReplicaManager``'s of Kafka 3.9.
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-import trio
 from attrs import frozen
 
-from pybroker.instruments.pace import Pace
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import (
@@ -48,11 +47,18 @@ class LeadershipChange:
     is_leader: bool
 
 
+class FollowerPort(Protocol):
+    """Who copies partitions from their leaders."""
+
+    def follow(self, partition: Partition, leader: BrokerId) -> None:
+        """Copy a partition, which has just been told its leader and its epoch, from now on."""
+
+    def unfollow(self, tp: TopicPartition) -> None:
+        """Copy a partition no more: nothing is appended to it by anybody else once this returns."""
+
+
 class Replicas:
     """The partitions hosted by ``broker_id``. One writer: the handlers of the controller's orders.
-
-    An order may name thousands of partitions. It is followed in slices, so that others have their turn, and
-    the next order waits until the one before it is done.
 
     Args:
         open_partition: makes the Partition, with its log on disk, for a replica that was not served here
@@ -61,6 +67,7 @@ class Replicas:
         drop_partition: moves the log of a deleted replica away; its files go later.
         broker_epoch: this broker's current epoch, to refuse orders meant for an earlier registration.
         on_leadership: called for every partition that changes hands, after the change.
+        followers: copies the partitions that are led elsewhere.
     """
 
     def __init__(
@@ -70,16 +77,17 @@ class Replicas:
         drop_partition: Callable[[Partition], object],
         broker_epoch: Callable[[], BrokerEpoch],
         on_leadership: Callable[[LeadershipChange], None],
+        followers: FollowerPort,
     ) -> None:
         self._broker_id = broker_id
         self._open_partition = open_partition
         self._drop_partition = drop_partition
         self._broker_epoch = broker_epoch
         self._on_leadership = on_leadership
+        self._followers = followers
         self._partitions: dict[TopicPartition, Partition] = {}
         self._offline: set[TopicPartition] = set()
         self._controller_epoch: ControllerEpoch = 0
-        self._one_order = trio.Lock()
         self.is_stopping = False
         """Once true, requests that could wait for records are answered with what there is."""
 
@@ -132,6 +140,7 @@ class Replicas:
             del self._partitions[partition.tp]
             self._offline.add(partition.tp)
             was_leader = partition.is_leader
+            self._followers.unfollow(partition.tp)
             partition.go_offline()
             if was_leader:
                 self._on_leadership(LeadershipChange(partition, is_leader=False))
@@ -142,35 +151,30 @@ class Replicas:
         self.is_stopping = True
         for partition in self:
             partition.waiters.wake_all()
+            partition.append_waiters.wake_all()
 
     # -- orders of the controller --------------------------------------------------------------------
 
-    async def apply_leader_and_isr(self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse:
+    def apply_leader_and_isr(self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse:
         """Become leader or follower of the partitions named, each by its own leader epoch."""
-        async with self._one_order:
-            refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
-            if refused is not ErrorCode.NONE:
-                return LeaderAndIsrResponse(error_code=refused)
-            response = LeaderAndIsrResponse(topics=[])
-            pace = Pace()
-            for topic in request.topic_states:
-                errors: list[LeaderAndIsrResponse.LeaderAndIsrPartitionError] = []
-                response.topics.append(
-                    LeaderAndIsrResponse.LeaderAndIsrTopicError(
-                        topic_id=topic.topic_id, partition_errors=errors
+        refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
+        if refused is not ErrorCode.NONE:
+            return LeaderAndIsrResponse(error_code=refused)
+        response = LeaderAndIsrResponse(topics=[])
+        for topic in request.topic_states:
+            errors = []
+            for state in topic.partition_states:
+                tp = TopicPartition(topic.topic_name, state.partition_index)
+                code = self._apply(tp, topic.topic_id, state)
+                errors.append(
+                    LeaderAndIsrResponse.LeaderAndIsrPartitionError(
+                        topic_name=tp.topic, partition_index=tp.partition, error_code=code
                     )
                 )
-                for state in topic.partition_states:
-                    if pace.is_over:
-                        await pace.rest()
-                    tp = TopicPartition(topic.topic_name, state.partition_index)
-                    code = self._apply(tp, topic.topic_id, state)
-                    errors.append(
-                        LeaderAndIsrResponse.LeaderAndIsrPartitionError(
-                            topic_name=tp.topic, partition_index=tp.partition, error_code=code
-                        )
-                    )
-            return response
+            response.topics.append(
+                LeaderAndIsrResponse.LeaderAndIsrTopicError(topic_id=topic.topic_id, partition_errors=errors)
+            )
+        return response
 
     def refuse_order(self, broker_epoch: BrokerEpoch, controller_epoch: ControllerEpoch) -> ErrorCode:
         """Why an order must not be followed: meant for an earlier registration of this broker, or from a
@@ -212,33 +216,32 @@ class Replicas:
     def _change_role(self, partition: Partition, state: PartitionState) -> None:
         is_leader = state.leader == self._broker_id
         if is_leader:
+            self._followers.unfollow(partition.tp)
             partition.make_leader(state)
         else:
             partition.make_follower(state)
+            if state.leader >= 0:
+                self._followers.follow(partition, state.leader)
+            else:
+                self._followers.unfollow(partition.tp)
         self._on_leadership(LeadershipChange(partition, is_leader))
 
-    async def stop_replica(self, request: StopReplicaRequest) -> StopReplicaResponse:
+    def stop_replica(self, request: StopReplicaRequest) -> StopReplicaResponse:
         """Stop serving the partitions named, and drop the log of those that are deleted."""
-        async with self._one_order:
-            refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
-            if refused is not ErrorCode.NONE:
-                return StopReplicaResponse(error_code=refused)
-            response = StopReplicaResponse(partition_errors=[])
-            pace = Pace()
-            for topic in request.topic_states:
-                for state in topic.partition_states:
-                    if pace.is_over:
-                        await pace.rest()
-                    response.partition_errors.append(
-                        StopReplicaResponse.StopReplicaPartitionError(
-                            topic_name=topic.topic_name,
-                            partition_index=state.partition_index,
-                            error_code=self._stop(
-                                TopicPartition(topic.topic_name, state.partition_index), state
-                            ),
-                        )
-                    )
-            return response
+        refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
+        if refused is not ErrorCode.NONE:
+            return StopReplicaResponse(error_code=refused)
+        return StopReplicaResponse(
+            partition_errors=[
+                StopReplicaResponse.StopReplicaPartitionError(
+                    topic_name=topic.topic_name,
+                    partition_index=state.partition_index,
+                    error_code=self._stop(TopicPartition(topic.topic_name, state.partition_index), state),
+                )
+                for topic in request.topic_states
+                for state in topic.partition_states
+            ]
+        )
 
     def _stop(self, tp: TopicPartition, state: StopReplicaRequest.StopReplicaPartitionState) -> ErrorCode:
         if tp in self._offline:
@@ -249,6 +252,7 @@ class Replicas:
         epoch = state.leader_epoch
         if epoch not in (NO_LEADER_EPOCH, TOPIC_IS_BEING_DELETED) and epoch < partition.leader_epoch:
             return ErrorCode.FENCED_LEADER_EPOCH
+        self._followers.unfollow(tp)
         if partition.is_leader:
             partition.make_follower(PartitionState(leader_epoch=partition.leader_epoch))
             self._on_leadership(LeadershipChange(partition, is_leader=False))

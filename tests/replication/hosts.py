@@ -40,6 +40,7 @@ class Host:
     folder: Path
     topic_configs: dict[str, dict[str, str]] = field(factory=dict)
     changes: list[LeadershipChange] = field(factory=list)
+    followed: dict[TopicPartition, BrokerId] = field(factory=dict)
     logs: LogManager = field(init=False)
     replicas: Replicas = field(init=False)
     broker_epoch: int = 10
@@ -54,7 +55,14 @@ class Host:
             lambda partition: self.logs.delete_async(partition.tp),
             lambda: self.broker_epoch,
             self.changes.append,
+            self,
         )
+
+    def follow(self, partition: Partition, leader: BrokerId) -> None:
+        self.followed[partition.tp] = leader
+
+    def unfollow(self, tp: TopicPartition) -> None:
+        self.followed.pop(tp, None)
 
     def open_partition(
         self, tp: TopicPartition, topic_id: TopicId, is_new: bool = True, checkpointed_high_watermark: int = 0

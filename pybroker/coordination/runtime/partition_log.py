@@ -61,7 +61,7 @@ class PartitionLog:
 
     def is_committed(self, end_offset: Offset) -> bool:
         partition = self.partition
-        return self.is_leader and partition.high_watermark >= end_offset and partition.has_enough_replicas
+        return self.is_leader and partition.high_watermark >= end_offset and partition.had_enough_replicas
 
     async def committed(self, end_offset: Offset, timeout_s: float) -> None:
         partition = self.partition
@@ -72,7 +72,7 @@ class PartitionLog:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if partition.high_watermark < end_offset:
             raise ApiError(ErrorCode.REQUEST_TIMED_OUT)
-        if not partition.has_enough_replicas:
+        if not partition.had_enough_replicas:
             raise ApiError(ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
 
 

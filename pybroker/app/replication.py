@@ -1,0 +1,114 @@
+"""What one broker has to do with the others: copying from them, the in-sync replicas, and its controller."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import trio
+
+from pybroker.app.peers import controller_peer_settings
+from pybroker.config.broker import BrokerConfig
+from pybroker.handlers.controller_link import ControllerLink
+from pybroker.handlers.routes import Route
+from pybroker.instruments.clock import Clock, TimerQueue
+from pybroker.metadata.publisher import Publisher
+from pybroker.model.endpoint import Endpoint
+from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import BrokerEpoch, BrokerId
+from pybroker.protocol.messages import ControlledShutdownRequest, ControlledShutdownResponse
+from pybroker.replication.fetcher import FetcherPort, Fetchers
+from pybroker.replication.isr_changes import IsrChanges
+from pybroker.replication.partition import Surroundings
+from pybroker.replication.peer import PeerUnreachable
+from pybroker.replication.replicas import Replicas
+
+logger = logging.getLogger(__name__)
+
+CONTROLLED_SHUTDOWN_VERSION: Final = 3
+
+
+class Replication:
+    """The services that replicas need. :meth:`run` is their task.
+
+    Args:
+        config: the configuration of the moment.
+        broker_epoch: of this broker's registration.
+        routes: this broker's own APIs, for when it is the controller itself.
+    """
+
+    def __init__(
+        self,
+        broker_id: BrokerId,
+        config: Callable[[], BrokerConfig],
+        publisher: Publisher,
+        broker_epoch: Callable[[], BrokerEpoch],
+        clock: Clock,
+        timers: TimerQueue,
+        routes: Callable[[], Mapping[int, Route]],
+    ) -> None:
+        at_start = config()
+        listeners = at_start.listeners
+        self._broker_id = broker_id
+        self._config = config
+        self._publisher = publisher
+        self._broker_epoch = broker_epoch
+        self._listener = listeners.inter_broker
+        self.controller = ControllerLink(
+            broker_id,
+            publisher,
+            listeners.control_plane or listeners.inter_broker,
+            controller_peer_settings(broker_id, at_start),
+            routes,
+        )
+        self.fetchers = Fetchers(FetcherPort(broker_id, config, broker_epoch, self._endpoint_of))
+        max_lag_ms = at_start.replica_lag_time_max_ms
+        self._isr_changes = IsrChanges(broker_id, broker_epoch, self.controller, clock, timers, max_lag_ms)
+        self.surroundings = Surroundings(
+            now_ms=clock.now_ms,
+            max_lag_ms=max_lag_ms,
+            is_alive=lambda other: other in publisher.current.brokers,
+            submit=self._isr_changes.submit,
+        )
+
+    def _endpoint_of(self, broker_id: BrokerId) -> Endpoint | None:
+        broker = self._publisher.current.brokers.get(broker_id)
+        return None if broker is None else broker.endpoint(self._listener)
+
+    async def run(self, replicas: Replicas) -> None:
+        """Copies, and keeps the in-sync replicas up to date, until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.fetchers.run)
+                nursery.start_soon(self._isr_changes.run, lambda: replicas)
+        finally:
+            await self.controller.aclose()
+
+    async def hand_over(self) -> None:
+        """Lets others lead what is led here, before this broker stops (``controlled.shutdown.*``). It stops
+        all the same when that fails."""
+        config = self._config()
+        others = self._publisher.current.brokers.keys() - {self._broker_id}
+        if not config.controlled_shutdown_enable or not others:
+            return
+        for attempt in range(config.controlled_shutdown_max_retries):
+            if attempt:
+                await trio.sleep(config.controlled_shutdown_retry_backoff_ms / 1000)
+            if await self._ask_for_shutdown():
+                return
+        logger.warning("stopping although this broker still leads partitions that have other replicas")
+
+    async def _ask_for_shutdown(self) -> bool:
+        request = ControlledShutdownRequest(broker_id=self._broker_id, broker_epoch=self._broker_epoch())
+        try:
+            response = await self.controller.ask(request, CONTROLLED_SHUTDOWN_VERSION)
+        except PeerUnreachable as error:
+            logger.info("the controller cannot be told that this broker stops: %s", error)
+            return False
+        assert isinstance(response, ControlledShutdownResponse)
+        if response.error_code != ErrorCode.NONE:
+            logger.info("the controller refuses: %s", ErrorCode(response.error_code).name)
+            return False
+        remaining = [f"{one.topic_name}-{one.partition_index}" for one in response.remaining_partitions]
+        if remaining:
+            logger.info("still leading %s", ", ".join(sorted(remaining)))
+        return not remaining

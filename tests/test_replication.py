@@ -1,0 +1,137 @@
+"""Three brokers in one process: records reach all replicas, and survive the loss of one of them."""
+
+from pathlib import Path
+
+import trio
+
+from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import BrokerId, TopicPartition
+from pybroker.protocol.messages import CreateTopicsRequest, ProduceRequest
+from pybroker.records.builder import build_batch
+from pybroker.records.header import Record
+from tests.support.broker import connected
+from tests.support.cluster import Cluster, running_cluster
+from tests.support.replicas import same_bytes
+
+TP = TopicPartition("orders", 0)
+
+
+async def create_topic(cluster: Cluster, replicas: int = 3, configs: dict[str, str] | None = None) -> None:
+    topic = CreateTopicsRequest.CreatableTopic(
+        name=TP.topic,
+        num_partitions=1,
+        replication_factor=replicas,
+        configs=[
+            CreateTopicsRequest.CreatableTopicConfig(name=name, value=value)
+            for name, value in (configs or {}).items()
+        ],
+    )
+    async with connected(cluster.controller) as client:
+        response = await client.ask(CreateTopicsRequest(topics=[topic], timeout_ms=10_000))
+    assert response.topics[0].error_code == 0, response
+
+
+async def produce(
+    cluster: Cluster, *values: bytes, acks: int = -1, to: BrokerId | None = None, timeout_ms: int = 10_000
+) -> ProduceRequest.PartitionProduceData:
+    """One batch to the leader; the partition's answer."""
+    leader = cluster.leader_id(TP) if to is None else to
+    assert leader is not None
+    batch = build_batch(
+        [Record(number, 1_700_000_000_000, None, value) for number, value in enumerate(values)]
+    )
+    data = ProduceRequest.PartitionProduceData(index=TP.partition, records=bytes(batch))
+    topic = ProduceRequest.TopicProduceData(name=TP.topic, partition_data=[data])
+    async with connected(cluster[leader]) as client:
+        response = await client.ask(ProduceRequest(acks=acks, timeout_ms=timeout_ms, topic_data=[topic]), 11)
+    return response.responses[0].partition_responses[0]
+
+
+def ends(cluster: Cluster) -> dict[BrokerId, int]:
+    """The log end offset of every replica that is up."""
+    found = ((one, cluster[one].replicas.find(TP)) for one in cluster.brokers)
+    return {one: partition.log.log_end_offset for one, partition in found if partition is not None}
+
+
+def isr(cluster: Cluster) -> set[BrokerId]:
+    leader = cluster.leader_id(TP)
+    return set() if leader is None else set(cluster.replica(TP, leader).isr)
+
+
+async def test_what_is_acknowledged_by_all_is_on_all(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster)
+        for number in range(5):
+            answer = await produce(cluster, b"a%d" % number, b"b%d" % number)
+            assert (answer.error_code, answer.base_offset) == (0, 2 * number)
+        assert ends(cluster) == {0: 10, 1: 10, 2: 10}
+        await cluster.until(
+            lambda: all(cluster.replica(TP, one).high_watermark == 10 for one in cluster.brokers)
+        )
+        assert same_bytes(cluster, TP)
+
+
+async def test_another_replica_leads_when_the_leader_dies_and_the_old_one_catches_up(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster)
+        await produce(cluster, b"before")
+        first = cluster.leader_id(TP)
+        await cluster.kill(first)
+        await cluster.until(lambda: cluster.leader_id(TP) not in (None, first))
+        answer = await produce(cluster, b"after")
+        assert (answer.error_code, answer.base_offset) == (0, 1)
+        await cluster.start(first)
+        await cluster.until(lambda: isr(cluster) == {0, 1, 2})
+        assert ends(cluster) == {0: 2, 1: 2, 2: 2}
+        assert same_bytes(cluster, TP)
+
+
+async def test_a_leader_cuts_off_what_it_alone_had(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster)
+        await produce(cluster, b"for all")
+        first = cluster.leader_id(TP)
+        for other in cluster.brokers.keys() - {first}:
+            cluster[other].fetchers.unfollow(TP)
+        await produce(cluster, b"for", b"nobody", acks=1, to=first)
+        await cluster.kill(first)
+        await cluster.until(lambda: cluster.leader_id(TP) not in (None, first))
+        await produce(cluster, b"instead")
+        await cluster.start(first)
+        await cluster.until(lambda: isr(cluster) == {0, 1, 2})
+        assert ends(cluster) == {0: 2, 1: 2, 2: 2}
+        assert same_bytes(cluster, TP)
+
+
+async def test_the_isr_shrinks_and_grows_and_min_insync_replicas_is_kept(tmp_path: Path) -> None:
+    async with running_cluster(
+        tmp_path, {"replica.lag.time.max.ms": "400", "replica.fetch.wait.max.ms": "100"}
+    ) as cluster:
+        await create_topic(cluster, configs={"min.insync.replicas": "3"})
+        assert (await produce(cluster, b"first")).error_code == 0
+        leader = cluster.leader_id(TP)
+        follower = min(cluster.brokers.keys() - {leader})
+        partition = cluster.replica(TP, follower)
+        cluster[follower].fetchers.unfollow(TP)
+        late = await produce(cluster, b"second", timeout_ms=800)
+        assert late.error_code in (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+        await cluster.until(lambda: isr(cluster) == {0, 1, 2} - {follower})
+        assert (await produce(cluster, b"third")).error_code == ErrorCode.NOT_ENOUGH_REPLICAS
+        assert (await produce(cluster, b"fourth", acks=1)).error_code == 0
+        assert cluster.replica(TP, leader).high_watermark == 1
+        cluster[follower].fetchers.follow(partition, leader)
+        await cluster.until(lambda: isr(cluster) == {0, 1, 2})
+        await cluster.until(lambda: cluster.replica(TP, leader).high_watermark == 3)
+        assert (await produce(cluster, b"fifth")).error_code == 0
+        assert same_bytes(cluster, TP)
+
+
+async def test_a_broker_that_stops_hands_its_leadership_over(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster)
+        await produce(cluster, b"one")
+        first = cluster.leader_id(TP)
+        with trio.fail_after(5):
+            await cluster.stop(first)
+        assert cluster.leader_id(TP) not in (None, first)
+        assert (await produce(cluster, b"two")).error_code == 0
