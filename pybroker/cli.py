@@ -1,4 +1,4 @@
-"""The command line: ``pybroker serve``, ``pybroker metadata copy`` and ``pybroker --version``.
+"""The command line: ``pybroker serve``, ``health``, ``metadata copy`` and ``--version``.
 
 Everything beyond click is imported by the command that needs it, because start-up time is part of the
 product.
@@ -13,9 +13,12 @@ from pathlib import Path
 import click
 
 from pybroker import __version__
+from pybroker.instruments.log_lines import FORMATS, configure_logging
 
 EXIT_CANNOT_START = 1
+EXIT_UNHEALTHY = 1
 EXIT_BAD_CONFIGURATION = 2
+ADDRESSES_VARIABLE = "PYBROKER_ADDRESSES_FILE"
 
 logger = logging.getLogger("pybroker")
 
@@ -45,12 +48,25 @@ def main() -> None:
 )
 @click.option(
     "--log-format",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(FORMATS),
     default="text",
     show_default=True,
-    help="One line of text, or one JSON object, per event; on standard error.",
+    help="A line of text or a JSON object per event, on standard error; or Kafka's own layout and its words "
+    "when it is ready, on standard output.",
 )
-def serve(properties: Path | None, overrides: tuple[str, ...], log_level: str, log_format: str) -> None:
+@click.option(
+    "--addresses-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar=ADDRESSES_VARIABLE,
+    help="Write the listeners with their bound ports to this file when clients are served.",
+)
+def serve(
+    properties: Path | None,
+    overrides: tuple[str, ...],
+    log_level: str,
+    log_format: str,
+    addresses_file: Path | None,
+) -> None:
     """Run a broker until it is interrupted.
 
     PROPERTIES is a Kafka server.properties file. Without one, a single node serves 127.0.0.1:9092 and keeps
@@ -65,12 +81,18 @@ def serve(properties: Path | None, overrides: tuple[str, ...], log_level: str, l
     configure_logging(log_level, log_format)
     gc.disable()  # imports make a hundred thousand objects that stay; the broker enables it when it is ready
     try:
-        sys.exit(_serve(properties, overrides))
+        sys.exit(_serve(properties, overrides, addresses_file, in_kafkas_words=log_format == "kafka"))
     finally:
         gc.enable()
 
 
-def _serve(properties: Path | None, overrides: tuple[str, ...]) -> int:
+def _serve(
+    properties: Path | None,
+    overrides: tuple[str, ...],
+    addresses_file: Path | None,
+    *,
+    in_kafkas_words: bool,
+) -> int:
     from pybroker.config.loading import ConfigurationError, load_broker_config
 
     try:
@@ -87,10 +109,41 @@ def _serve(properties: Path | None, overrides: tuple[str, ...]) -> int:
     from pybroker.model.errors import StartupError
 
     try:
-        return app.serve(loaded.config)
+        return app.serve(loaded.config, app.Announcement(addresses_file, in_kafkas_words))
     except StartupError as error:
         click.echo(f"pybroker: {error}", err=True)
         return EXIT_CANNOT_START
+
+
+@main.command()
+@click.argument("address", metavar="[HOST:PORT]", required=False)
+@click.option(
+    "--addresses-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar=ADDRESSES_VARIABLE,
+    help="Ask the broker that writes this file (serve --addresses-file).",
+)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), default=3.0,
+              show_default=True, metavar="SECONDS", help="How long to wait for the answer.")  # fmt: skip
+def health(address: str | None, addresses_file: Path | None, timeout_s: float) -> None:
+    """Ask a broker whether it serves clients; exit code 0 if it does, 1 if not.
+
+    It is asked for its ApiVersions, at HOST:PORT, or where the file of addresses says, or at 127.0.0.1:9092.
+    """
+    from pybroker.health import Unhealthy, ask, first_address, split_address
+
+    try:
+        if address is not None:
+            host, port = split_address(address)
+        else:
+            host, port = first_address(addresses_file) if addresses_file else ("127.0.0.1", 9092)
+        ask(host, port, timeout_s)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    except Unhealthy as error:
+        click.echo(f"pybroker: {error}", err=True)
+        sys.exit(EXIT_UNHEALTHY)
+    click.echo(f"{host}:{port} serves clients")
 
 
 @main.group()
@@ -134,33 +187,3 @@ def _copy_metadata(source: str, target: str) -> int:
         shown.finish()
     click.echo(f"cluster {cluster_id}: {changes} changes made in {target}")
     return 0
-
-
-def configure_logging(level: str, log_format: str) -> None:
-    """Sends every log record to standard error, as text in local time or as a JSON object in UTC."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-
-
-class _TextFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        import json
-        from datetime import UTC, datetime
-
-        event = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)
-        return json.dumps(event, ensure_ascii=False)

@@ -1,6 +1,5 @@
 """The command line: what it prints, where, and with which exit code."""
 
-import json
 import logging
 import subprocess
 import sys
@@ -12,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from pybroker import __version__
-from pybroker.cli import configure_logging, main
+from pybroker.app.announcement import Announcement
+from pybroker.cli import main
 from pybroker.config.broker import BrokerConfig
 from pybroker.model.errors import StartupError
 
@@ -31,7 +31,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[BrokerConfig]:
     """The configurations that would have been served; no broker starts."""
     configs: list[BrokerConfig] = []
 
-    def serve(config: BrokerConfig) -> int:
+    def serve(config: BrokerConfig, announcement: Announcement) -> int:
         configs.append(config)
         return 0
 
@@ -42,6 +42,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[BrokerConfig]:
 def _replace_app(monkeypatch: pytest.MonkeyPatch, serve: object) -> None:
     app = types.ModuleType("pybroker.app")
     app.serve = serve  # type: ignore[attr-defined]
+    app.Announcement = Announcement  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pybroker.app", app)
     monkeypatch.setattr("pybroker.app", app, raising=False)
     monkeypatch.setattr("os.environ", {})
@@ -80,29 +81,13 @@ def test_a_bad_value_is_one_line_and_exit_code_2(served: list[BrokerConfig]) -> 
 
 
 def test_a_broker_that_cannot_start_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    def serve(config: BrokerConfig) -> int:
+    def serve(config: BrokerConfig, announcement: Announcement) -> int:
         raise StartupError("127.0.0.1:9092 is in use")
 
     _replace_app(monkeypatch, serve)
     result = CliRunner().invoke(main, ["serve"])
     assert result.exit_code == 1
     assert result.stderr == "pybroker: 127.0.0.1:9092 is in use\n"
-
-
-def test_a_json_log_line_is_an_object_with_the_exception(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("info", "json")
-    try:
-        raise ValueError("why")
-    except ValueError:
-        logging.getLogger("pybroker.storage").exception("log %s failed", "a-0")
-    logging.getLogger("pybroker.storage").debug("not shown")
-    (line,) = capsys.readouterr().err.splitlines()
-    event = json.loads(line)
-    assert event["level"] == "ERROR"
-    assert event["logger"] == "pybroker.storage"
-    assert event["message"] == "log a-0 failed"
-    assert event["exception"].endswith("ValueError: why")
-    assert event["time"].endswith("+00:00")
 
 
 def test_the_command_line_loads_neither_trio_nor_the_broker() -> None:

@@ -1,15 +1,17 @@
-"""`python -m interop.benchmarks [names...] [--quick] [--out FOLDER]`: the benchmarks, one after the other.
+"""`python -m interop.benchmarks [names...] [--quick] [--rounds N [--add]] [--out FOLDER]`: the benchmarks.
 
 Each one prints its own table and says which targets it misses. They are modules of this package, and can be
 run alone with options of their own. What a run leaves in its folder: the tables as text, every sample as
-JSON, and a picture. A whole run leaves them in `interop/benchmarks/results`, any other in the cache.
+JSON, and a picture. A whole run leaves them in `interop/benchmarks/results`, any other in the cache. A run of
+some benchmarks replaces their tables in a folder and leaves those of the others; with --add it adds its
+rounds to those that are there, so that a long run can be made in parts.
 """
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TextIO
 
 from attrs import frozen
 
@@ -21,22 +23,31 @@ TABLES = "tables.txt"
 
 @frozen
 class Benchmark:
-    """One module of this package; ``quick`` are its options for a short run."""
+    """One module of this package. Those that compare brokers can be run in parts."""
 
     name: str
     about: str
-    quick: tuple[str, ...] = ()
+    in_parts: bool = False
+
+    @property
+    def module(self) -> str:
+        return f"interop.benchmarks.{self.name.replace('-', '_')}"
+
+    @property
+    def heading(self) -> str:
+        return f"=== {self.name}: {self.about}\n"
 
 
 BENCHMARKS = (
     Benchmark("codec", "decoding and encoding of messages, beside construct and kio"),
-    Benchmark("startup", "start to the first answer, idle memory", quick=("--quick",)),
-    Benchmark("latency", "single messages: requests per second, latency", quick=("--quick",)),
-    Benchmark("throughput", "MB/s in and out, CPU, memory, stretches of the loop", quick=("--quick",)),
-    Benchmark("log", "append, fetch, opening, memory of logs, beside system calls", quick=("--quick",)),
-    Benchmark("recovery", "starts after an unclean stop, beside Apache Kafka", quick=("--quick",)),
-    Benchmark("cleaner", "produce latency while a dirty log is compacted, and without", quick=("--quick",)),
-    Benchmark("groups", "coordinator: replay, rebalances, commits", quick=("--quick",)),
+    Benchmark("startup", "start to the first answer, idle memory", in_parts=True),
+    Benchmark("latency", "single messages: requests per second, latency", in_parts=True),
+    Benchmark("throughput", "MB/s in and out, CPU, memory, stretches of the loop", in_parts=True),
+    Benchmark("perf-tools", "what Kafka's own performance tools say", in_parts=True),
+    Benchmark("log", "append, fetch, opening, memory of logs, beside system calls"),
+    Benchmark("recovery", "starts after an unclean stop, beside Apache Kafka"),
+    Benchmark("cleaner", "produce latency while a dirty log is compacted, and without"),
+    Benchmark("groups", "coordinator: replay, rebalances, commits", in_parts=True),
 )
 
 
@@ -46,27 +57,30 @@ def main(arguments: list[str]) -> int:
     is_whole = len(chosen) == len(BENCHMARKS) and not options.quick
     folder = options.out or (RESULTS if is_whole else CACHE / "benchmarks" / "last")
     folder.mkdir(parents=True, exist_ok=True)
-    missed = []
-    with (folder / TABLES).open("w") as tables:
-        for benchmark in chosen:
-            _tell(f"\n=== {benchmark.name}: {benchmark.about}\n", tables)
-            command = [sys.executable, "-m", f"interop.benchmarks.{benchmark.name}"]
-            command += benchmark.quick if options.quick else ()
-            command += ["--json", str(folder / f"{benchmark.name}.json")]
-            done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-            _tell(done.stdout, tables)
-            if done.returncode:
-                missed.append(benchmark.name)
-        if missed:
-            _tell(f"\ntargets missed in: {', '.join(missed)}\n", tables)
+    failed = False
+    for benchmark in chosen:
+        sys.stdout.write(f"\n{benchmark.heading}")
+        sys.stdout.flush()
+        command = [sys.executable, "-m", benchmark.module, "--json", str(folder / f"{benchmark.name}.json")]
+        command += ["--quick"] if options.quick and benchmark.name != "codec" else []
+        command += ["--rounds", str(options.rounds)] if options.rounds else []
+        command += ["--add"] if options.add else []
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+        sys.stdout.write(done.stdout)
+        failed = failed or done.returncode != 0
+        _put_table(folder / TABLES, benchmark, done.stdout or "failed before its end\n")
     subprocess.run([sys.executable, "-m", "interop.benchmarks.picture", str(folder)], check=True)
-    return 1 if missed else 0
+    return 1 if failed else 0
 
 
-def _tell(text: str, tables: TextIO) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
-    tables.write(text)
+def _put_table(file: Path, benchmark: Benchmark, table: str) -> None:
+    """Put one benchmark's output in its place among the others'."""
+    text = file.read_text() if file.exists() else ""
+    parts = re.split(r"^(=== [\w-]+: .*\n)", text, flags=re.MULTILINE)
+    tables = dict(zip(parts[1::2], parts[2::2], strict=True))
+    tables[benchmark.heading] = table
+    in_order = [known.heading for known in BENCHMARKS if known.heading in tables]
+    file.write_text("\n".join(f"{heading}{tables[heading].rstrip()}\n" for heading in in_order))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -76,11 +90,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("names", nargs="*", metavar="name", help=f"of: {', '.join(names)}; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer scenarios and rounds")
+    parser.add_argument("--rounds", type=int, default=0, help="how many; each has a number of its own")
+    parser.add_argument("--add", action="store_true", help="to the rounds that are in the folder already")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the results go")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in names]
     if unknown:
         parser.error(f"no benchmark is called {unknown[0]}; there are: {', '.join(names)}")
+    whole = [b.name for b in BENCHMARKS if not b.in_parts and b.name in (options.names or names)]
+    if options.add and whole:
+        parser.error(f"{whole[0]} cannot be run in parts")
     return options
 
 

@@ -30,7 +30,7 @@ class Load:
 
 
 def parse_options(description: str | None, rounds: int) -> argparse.Namespace:
-    """--quick, --rounds, --systems and --json, as every module that compares systems takes them."""
+    """--quick, --rounds, --systems, --json and --add, as every module that compares systems takes them."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,6 +40,7 @@ def parse_options(description: str | None, rounds: int) -> argparse.Namespace:
         "--systems", default=",".join(SYSTEMS), help="which to measure, by commas (default: all)"
     )
     parser.add_argument("--json", type=Path, help="also write every sample to this file")
+    parser.add_argument("--add", action="store_true", help="to the rounds that the JSON file holds already")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else rounds)
     options.systems = options.systems.split(",")

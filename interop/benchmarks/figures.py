@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,6 +87,26 @@ class Figures:
         ]
         return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
+    def begin_with(self, earlier: dict[str, Any]) -> None:
+        """Put the rounds of an earlier part of this run, as :meth:`as_json` told them, before these.
+
+        Raises:
+            ValueError: it measured something else: other code, other systems or other figures.
+        """
+        samples = {
+            figure: {system: found["samples"] for system, found in by_system.items()}
+            for figure, by_system in earlier["figures"].items()
+        }
+        measured = {figure: set(by_system) for figure, by_system in self.samples.items()}
+        if {figure: set(by_system) for figure, by_system in samples.items()} != measured:
+            raise ValueError("the rounds before these are of other systems or other figures")
+        if earlier["commit"] != _commit():
+            raise ValueError(f"the rounds before these are of {earlier['commit']}, these of {_commit()}")
+        self.rounds += earlier["rounds"]
+        for figure, by_system in self.samples.items():
+            for system, later in by_system.items():
+                by_system[system] = [*samples[figure][system], *later]
+
     @property
     def systems(self) -> list[str]:
         """All that have a sample, in the order of their first."""
@@ -116,6 +137,7 @@ class Figures:
     def as_json(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         return {
             "title": self.title,
+            "commit": _commit(),
             "machine": {
                 "cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(),
             },
@@ -131,8 +153,13 @@ class Figures:
         }  # fmt: skip
 
 
-def report(figures: Figures, targets: Sequence[Target], json_file: Path | None) -> bool:
-    """Print the table and the targets, write the JSON; whether all measured targets hold."""
+def report(figures: Figures, targets: Sequence[Target], json_file: Path | None, *, add: bool = False) -> bool:
+    """Print the table and the targets, write the JSON; whether all measured targets hold.
+
+    With ``add`` the rounds that are in the JSON file already count too, and stay there.
+    """
+    if add and json_file is not None and json_file.exists():
+        figures.begin_with(json.loads(json_file.read_text()))
     verdicts = [verdict for target in targets if (verdict := target.verdict(figures)) is not None]
     sys.stdout.write(figures.table() + "\n")
     for verdict in verdicts:
@@ -146,6 +173,15 @@ def progress(text: str) -> None:
     """What is going on, for the one who waits; not part of the result."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def _commit() -> str:
+    """What is measured: the checkout's commit, with a + when files differ from it."""
+    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    code = [":/", ":(exclude,top)interop/benchmarks/results"]
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], capture_output=True, check=False)
+    return head.stdout.strip() + ("+" if changed.returncode else "") or "unknown"
 
 
 def _number(value: float) -> str:

@@ -93,7 +93,7 @@ def main() -> int:
                 trio.run(join_and_leave, system, f"members-{number}", into)
             for system in rotated(systems, number):
                 trio.run(commit, system, 3.0 if options.quick else 6.0, into)
-    return 0 if report(figures, TARGETS, options.json) else 1
+    return 0 if report(figures, TARGETS, options.json, add=options.add) else 1
 
 
 def _without_delay(name: str) -> System:

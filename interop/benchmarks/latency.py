@@ -88,7 +88,7 @@ def main() -> int:
             for acks in ("all",) if options.quick else ("all", "1"):
                 for system in rotated(systems, number):
                     bench.pace(system, acks)
-    return 0 if report(figures, TARGETS, options.json) else 1
+    return 0 if report(figures, TARGETS, options.json, add=options.add) else 1
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from interop.benchmarks.figures import Figures, Target, progress, report
 from interop.benchmarks.log import MIB, NOW_MS, RECORDS, make_buffers
 from interop.storage.handover import copy_metadata
-from interop.support.process import LOCALHOST
 from interop.support.servers import ApacheKafkaServer, PybrokerServer
 from pybroker.model.ids import TopicPartition
 from pybroker.records.builder import build_batch
@@ -81,8 +80,8 @@ def measure(folder: Path, figure: str, gigabytes: int, options: argparse.Namespa
     kafka = ApacheKafkaServer({"log.dirs": str(copied)})
     kafka.START_TIMEOUT_S = LONGEST_START_S
     try:
-        kafka.start_zookeeper()
-        copy_metadata(f"embedded:{origin / 'data'}", f"zookeeper:{LOCALHOST}:{kafka.zookeeper_port}")
+        kafka.zookeeper.start()
+        copy_metadata(f"embedded:{origin / 'data'}", f"zookeeper:{kafka.zookeeper.address}")
         for number in range(options.rounds):
             progress(f"{figure}: round {number + 1} of {options.rounds}")
             for name, server, data in ((PYBROKER, pybroker, origin / "data"), (KAFKA, kafka, copied)):

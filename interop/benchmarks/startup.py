@@ -48,7 +48,7 @@ def main() -> int:
                 system.halt()
             for name, code in (("python", "pass"), ("import trio", "import trio")):
                 figures.add(START, name, run_python(code))
-    return 0 if report(figures, TARGETS, options.json) else 1
+    return 0 if report(figures, TARGETS, options.json, add=options.add) else 1
 
 
 def start(system: System) -> float:

@@ -20,9 +20,9 @@ from interop.benchmarks.probe import await_metadata
 from interop.support import maven
 from interop.support.maven import CACHE
 from interop.support.process import LOCALHOST, ChildProcess, free_port
-from interop.support.servers import CHECKOUT, JAVA_FOLDER, ApacheKafkaServer, PybrokerServer
+from interop.support.servers import CHECKOUT, ApacheKafkaServer, PybrokerServer
 from interop.support.tools import require_tool
-from interop.support.waiting import wait_until
+from interop.support.zookeeper import JAVA_FOLDER
 
 ADMIN_TIMEOUT_S = 30
 START_TIMEOUT_S = 90
@@ -155,9 +155,7 @@ class KafkaSystem(_Topics, ApacheKafkaServer):
         return _running(self._broker)
 
     def prepare(self) -> None:
-        if not self._zookeeper.is_running:
-            self._zookeeper.start()
-            wait_until(self._zookeeper_answers, "ZooKeeper", self.START_TIMEOUT_S)
+        self.zookeeper.start()
 
     def launch(self) -> None:
         self._broker.start()

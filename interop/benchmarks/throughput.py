@@ -127,7 +127,7 @@ def main() -> int:
         for system in systems:
             figures.add("memory loaded, MiB", system.name, Usage(system).rss_mib)
         note_stretches(figures, systems)
-    return 0 if report(figures, targets(figures), options.json) else 1
+    return 0 if report(figures, targets(figures), options.json, add=options.add) else 1
 
 
 def is_for_header_only(scenario: Scenario) -> bool:

@@ -25,6 +25,8 @@ SPECIAL_VALUES: dict[str, tuple[Any, ...]] = {
     # The wait for data is real time.
     "max_wait_ms": (-1, 0, -(2**31)),
     "rebalance_timeout_ms": (-1, 0),
+    # Whether a topic is made within a few milliseconds is chance.
+    "timeout_ms": (-1, 0, 2**31 - 1, -(2**31)),
     # A member more in a group that is there already would wait for the others.
     "group_id": ("", "no-such-{n}", NULL_HERE, LONG_HERE),
     "session_timeout_ms": (-1, 0, 2**31 - 1, -(2**31)),

@@ -46,7 +46,7 @@ class Pair:
 
     def to_apache(self) -> None:
         """Metadata to ZooKeeper, and Apache Kafka on the directory."""
-        self.apache.start_zookeeper()
+        self.apache.zookeeper.start()
         copy_metadata(f"embedded:{self.data}", self.zookeeper)
         self.apache.start()
 
@@ -63,7 +63,7 @@ class Pair:
 
     @property
     def zookeeper(self) -> str:
-        return f"zookeeper:127.0.0.1:{self.apache.zookeeper_port}"
+        return f"zookeeper:{self.apache.zookeeper.address}"
 
 
 @pytest.fixture

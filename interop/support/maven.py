@@ -16,6 +16,8 @@ CACHE = Path(__file__).resolve().parent.parent / ".cache"
 
 SLF4J = "1.7.36"
 KAFKA_39 = "3.9.2"
+ZOOKEEPER = "3.8.4"
+"""The version that Kafka 3.9 comes with; the two other roots are what its server needs and does not name."""
 KAFKA_4 = "4.3.1"
 """The newest line whose tools can be resolved whole: 4.4.0 names a kafka-tools-api that is not published."""
 
@@ -23,6 +25,12 @@ _LOG4J_1 = f"org.slf4j:slf4j-reload4j:{SLF4J}"
 _SIMPLE = f"org.slf4j:slf4j-simple:{SLF4J}"
 
 VERSION_SETS: Mapping[str, tuple[str, ...]] = {
+    "zookeeper-3.8": (
+        f"org.apache.zookeeper:zookeeper:{ZOOKEEPER}",
+        "io.dropwizard.metrics:metrics-core:4.1.12.1",
+        "org.xerial.snappy:snappy-java:1.1.10.5",
+        _LOG4J_1,
+    ),
     "tools-3.9": (
         f"org.apache.kafka:kafka_2.13:{KAFKA_39}",
         f"org.apache.kafka:kafka-tools:{KAFKA_39}",

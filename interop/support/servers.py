@@ -8,16 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from kazoo.client import KazooClient
-
-from interop.support import maven
 from interop.support.process import LOCALHOST, ChildProcess, free_port
-from interop.support.tools import require_tool
 from interop.support.waiting import wait_until
+from interop.support.zookeeper import ZooKeeperServer, java_process
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-JAVA_FOLDER = CHECKOUT / "interop" / "java"
-
 
 SERVER_PYTHON = "INTEROP_SERVER_PYTHON"
 """Environment variable: the interpreter that has pybroker, when the clients run in another one."""
@@ -106,25 +101,43 @@ class PybrokerServer:
         return self._process.log_tail(lines)
 
 
+_KAFKA = "tools-3.9"
+"""The class path that has Kafka 3.9 and the ZooKeeper that it comes with."""
+
+
 class ApacheKafkaServer:
-    """Apache Kafka 3.9 in ZooKeeper mode with a ZooKeeper of its own, both with a small heap."""
+    """Apache Kafka 3.9 in ZooKeeper mode, by default with a ZooKeeper of its own, both with a small heap.
+
+    Args:
+        overrides: properties on top of the usual ones.
+        zookeeper: a server that somebody else starts and stops.
+        chroot: where in its tree the cluster is; empty, or beginning with a slash.
+    """
 
     name = "apache"
     ZOOKEEPER_SESSION_MS = 3000
     START_TIMEOUT_S = 90.0
 
-    def __init__(self, overrides: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        overrides: Mapping[str, str] | None = None,
+        *,
+        zookeeper: ZooKeeperServer | None = None,
+        chroot: str = "",
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="interop-kafka-"))
         self.port = free_port()
-        self.zookeeper_port = free_port()
-        self._zookeeper = self._java_process(
-            "zookeeper",
-            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-            "128m",
-            self._zookeeper_settings(),
-        )
-        self._broker = self._java_process(
-            "server", "kafka.Kafka", "512m", {**self._broker_settings(), **(overrides or {})}
+        self._owns_zookeeper = zookeeper is None
+        self.zookeeper = zookeeper or ZooKeeperServer(_KAFKA)
+        self._chroot = chroot
+        self._broker_id = (overrides or {}).get("broker.id", "0")
+        self._broker = java_process(
+            self.folder,
+            "server",
+            "kafka.Kafka",
+            heap="512m",
+            set_name=_KAFKA,
+            settings={**self._settings(), **(overrides or {})},
         )
 
     @property
@@ -139,14 +152,8 @@ class ApacheKafkaServer:
     def pid(self) -> int | None:
         return self._broker.pid
 
-    def start_zookeeper(self) -> None:
-        """Start only ZooKeeper, if it does not run, and wait until it answers."""
-        if not self._zookeeper.is_running:
-            self._zookeeper.start()
-            wait_until(self._zookeeper_answers, "ZooKeeper", self.START_TIMEOUT_S)
-
     def start(self) -> None:
-        self.start_zookeeper()
+        self.zookeeper.start()
         self._broker.start()
         self._broker.wait_for_broker(self.port, self.START_TIMEOUT_S)
 
@@ -168,40 +175,19 @@ class ApacheKafkaServer:
 
     def stop(self) -> None:
         self._broker.stop()
-        self._zookeeper.stop()
+        if self._owns_zookeeper:
+            self.zookeeper.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log_tail(self, lines: int = 30) -> str:
         return self._broker.log_tail(lines)
 
-    def _java_process(self, name: str, main: str, heap: str, settings: Mapping[str, str]) -> ChildProcess:
-        properties = self.folder / f"{name}.properties"
-        properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        command = [
-            require_tool("java", "default-jdk-headless"), f"-Xmx{heap}", "-Xss512k", "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=4", "-Dzookeeper.admin.enableServer=false", "-Dinterop.log.level=INFO",
-            f"-Dlog4j.configuration=file:{JAVA_FOLDER / 'log4j.properties'}",
-            "-cp", maven.class_path("tools-3.9"), main, str(properties),
-        ]  # fmt: skip
-        return ChildProcess(command, self.folder / f"{name}.log")
-
-    def _zookeeper_settings(self) -> dict[str, str]:
-        return {
-            "dataDir": str(self.folder / "zookeeper"),
-            "clientPort": str(self.zookeeper_port),
-            "clientPortAddress": LOCALHOST,
-            "maxClientCnxns": "0",
-            "tickTime": "500",
-            "admin.enableServer": "false",
-            "4lw.commands.whitelist": "ruok",
-        }
-
-    def _broker_settings(self) -> dict[str, str]:
+    def _settings(self) -> dict[str, str]:
         """What Kafka's own config/server.properties sets for one node, plus addresses."""
         return {
-            "broker.id": "0",
+            "broker.id": self._broker_id,
             "listeners": f"PLAINTEXT://{LOCALHOST}:{self.port}",
-            "zookeeper.connect": f"{LOCALHOST}:{self.zookeeper_port}",
+            "zookeeper.connect": self.zookeeper.address + self._chroot,
             "zookeeper.session.timeout.ms": str(self.ZOOKEEPER_SESSION_MS),
             "log.dirs": str(self.folder / "data"),
             "num.partitions": "1",
@@ -211,24 +197,8 @@ class ApacheKafkaServer:
             "group.initial.rebalance.delay.ms": "0",
         }
 
-    def _zookeeper_answers(self) -> bool:
-        return self._ask_zookeeper("/") is not None
-
     def _is_registered(self) -> bool:
-        return bool(self._ask_zookeeper("/brokers/ids"))
-
-    def _ask_zookeeper(self, path: str) -> list[str] | None:
-        """The children of `path`, or None when ZooKeeper does not answer."""
-        client = KazooClient(f"{LOCALHOST}:{self.zookeeper_port}", timeout=2.0)
-        try:
-            client.start(timeout=2)
-            children: list[str] = client.get_children(path)
-        except client.handler.timeout_exception:
-            return None
-        finally:
-            client.stop()
-            client.close()
-        return children
+        return self._broker_id in (self.zookeeper.children(f"{self._chroot}/brokers/ids") or ())
 
 
 SERVERS: Mapping[str, Callable[[], Server]] = {"pybroker": PybrokerServer, "apache": ApacheKafkaServer}

@@ -11,13 +11,13 @@ import random
 import socket
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 import trio
 
 from pybroker.app.current_config import ConfigFollower, CurrentConfig, server_settings
 from pybroker.app.log_dirs import LogDirWatch
+from pybroker.app.metadata import choose_broker_id, metadata_session
 from pybroker.app.peers import controller_peer_settings
 from pybroker.app.replication import Replication
 from pybroker.app.warming import warm_codecs
@@ -42,7 +42,7 @@ from pybroker.instruments.metrics import ServerMetrics
 from pybroker.instruments.progress import ProgressLine
 from pybroker.instruments.seams import Around
 from pybroker.instruments.timer_task import run_timers
-from pybroker.metadata import journal, registration
+from pybroker.metadata import registration
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.embedded import EmbeddedStore
 from pybroker.metadata.image import ClusterImage
@@ -117,10 +117,13 @@ class Broker:
             producer_id_expiration_ms=config.producer_id_expiration_ms,
         )
         self._logs = LogManager(config.log_dirs, self._storage, config_of=self._configs.log)
-        self._log_dirs = LogDirWatch(self._logs, holds_metadata=store is None, fail=self._fail)
+        holds_metadata = store is None and config.uses_embedded_metadata
+        self._log_dirs = LogDirWatch(self._logs, holds_metadata=holds_metadata, fail=self._fail)
         self._checkpointed_high_watermarks: dict[TopicPartition, int] = {}
         self._server: Server | None = None
         self._failure: str | None = None
+        self.session: Store | None = None
+        self._sessions: tuple[int, ...] = ()
         self._stopping = trio.Event()
         self._stopped = trio.Event()
 
@@ -179,14 +182,18 @@ class Broker:
     # -- life ----------------------------------------------------------------------------------------
 
     async def _run_with_logs(self, task_status: trio.TaskStatus[None]) -> None:
-        store = self._shared_store or self._open_store()
-        session = store.session(self.config.zookeeper_session_timeout_ms)
-        try:
+        self._log_dirs.check()
+        async with metadata_session(
+            self.config,
+            shared=self._shared_store,
+            own_dir=self._log_dirs.metadata_dir,
+            now_ms=self.clock.now_ms,
+            timers=self.timers,
+        ) as session:
+            self.session = session
             async with trio.open_nursery() as nursery:
                 if self._runs_timers:
                     nursery.start_soon(run_timers, self.clock, self.timers)
-                if self._shared_store is None:
-                    nursery.start_soon(store.run)
                 services = await self._prepare(session)
                 await self._go_online(nursery, session, services)
                 task_status.started()
@@ -196,27 +203,13 @@ class Broker:
                     raise BrokerFailed(self._failure)
                 nursery.cancel_scope.cancel()
             await session.close()
-        finally:
-            session.abandon()
-            if self._shared_store is None:
-                await store.close()
-
-    def _open_store(self) -> EmbeddedStore:
-        self._log_dirs.check()
-        first_dir = self._log_dirs.metadata_dir
-        try:
-            return EmbeddedStore.open(
-                Path(first_dir) / journal.DIRECTORY, now_ms=self.clock.now_ms, timers=self.timers
-            )
-        except OSError as error:
-            raise StartupError(f"the metadata in {first_dir} cannot be opened: {error}") from error
 
     async def _prepare(self, session: Store) -> Services:
         """Everything that needs neither a port nor the controller."""
         await registration.ensure_paths(session)
-        cluster_id = await registration.cluster_id(session)
+        cluster_id = await registration.cluster_id(session, self.config.pybroker_cluster_id)
         self.publisher.apply_cluster_id(cluster_id)
-        self.broker_id = self._choose_broker_id()
+        self.broker_id = await choose_broker_id(self.config, self._logs, session)
         self._logs.claim(self.broker_id, cluster_id)
         configs = ConfigChanges(session, self.publisher, self.clock.now_ms)
         await configs.start()
@@ -225,13 +218,6 @@ class Broker:
         await self._load_logs()
         self._checkpointed_high_watermarks = self._logs.read_high_watermarks()
         return self._build_services(session, configs)
-
-    def _choose_broker_id(self) -> BrokerId:
-        """``broker.id``, else the id that the log directories have; a broker that never had one is 0."""
-        if self.config.broker_id >= 0:
-            return self.config.broker_id
-        owner = self._logs.owner().broker_id
-        return 0 if owner is None else owner
 
     async def _load_logs(self) -> None:
         recovering, loading = (ProgressLine(label, "partitions") for label in ("recovering", "loading"))
@@ -291,7 +277,7 @@ class Broker:
             self._connect,
             now_ms=self.clock.now_ms,
             timers=self.timers,
-            reregister=lambda: self._register(session),
+            reregister=lambda: self._register_again(session),
         )
         topics = TopicsAdmin(
             session,
@@ -359,11 +345,9 @@ class Broker:
             nursery.start_soon(self._replication.run, services.replicas)
             await nursery.start(services.groups.run)
             await nursery.start(services.controller.run)
-            if self._shared_store is not None:
-                # Another broker may be the controller: it can tell us of ourselves only over this port.
-                await nursery.start(server.run)
-            await self._until_known()
-            await services.controller.told(self.broker_id)
+            if services.controller.is_active:
+                await self._until_known()
+                await services.controller.told(self.broker_id)
         except BaseException:
             server.close()
             raise
@@ -373,9 +357,17 @@ class Broker:
         )
         self._maintenance = maintenance
         nursery.start_soon(maintenance.run)
-        if self._shared_store is None:
-            await nursery.start(server.run)
+        await nursery.start(server.run)
+        # Another broker that is the controller can tell us of ourselves only over this port.
+        await self._until_known()
         nursery.start_soon(warm_codecs, self._routes)
+
+    async def _register_again(self, session: Store) -> None:
+        """The session was lost. Whoever has our id now is a broker that must not be there: one of us goes."""
+        try:
+            await self._register(session)
+        except registration.RegistrationConflict as conflict:
+            self._fail(str(conflict))
 
     async def _register(self, session: Store) -> None:
         assert self._server is not None
@@ -386,7 +378,8 @@ class Broker:
             rack=self.config.broker_rack,
             timestamp_ms=self.clock.now_ms(),
         )
-        self.broker_epoch = await registration.register(session, node)
+        self.broker_epoch = await registration.register(session, node, previous_sessions=self._sessions)
+        self._sessions = (session.session_id,)
 
     async def _until_known(self) -> None:
         """Waits until the image has this broker and a controller."""

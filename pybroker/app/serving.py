@@ -8,6 +8,7 @@ import time
 import trio
 
 from pybroker import __version__
+from pybroker.app.announcement import Announcement
 from pybroker.app.broker import Broker, first_message
 from pybroker.config.broker import BrokerConfig
 from pybroker.instruments.stalls import StallGauge
@@ -17,11 +18,15 @@ from pybroker.storage.handles import raise_descriptor_limit
 logger = logging.getLogger(__name__)
 
 
-def serve(config: BrokerConfig) -> int:
+def serve(config: BrokerConfig, announcement: Announcement = Announcement()) -> int:  # noqa: B008
     """Run one broker until SIGTERM or SIGINT. Returns the exit code.
 
     Nothing is collected until the broker is ready, and what exists then is never looked at again: a start
     makes a hundred thousand objects that stay, and hardly any garbage.
+
+    Args:
+        config: what it was told.
+        announcement: whom to tell when it is ready.
 
     Raises:
         StartupError: it cannot start; the message is one line for the user.
@@ -31,7 +36,7 @@ def serve(config: BrokerConfig) -> int:
     gauge = StallGauge()
     failure: StartupError | None = None
     try:
-        trio.run(_serve_until_signalled, config, gauge, instruments=[gauge])
+        trio.run(_serve_until_signalled, config, announcement, gauge, instruments=[gauge])
     except* StartupError as group:
         failure = StartupError(first_message(group))
     if failure is not None:
@@ -40,17 +45,20 @@ def serve(config: BrokerConfig) -> int:
     return 0
 
 
-async def _serve_until_signalled(config: BrokerConfig, gauge: StallGauge) -> None:
+async def _serve_until_signalled(config: BrokerConfig, announcement: Announcement, gauge: StallGauge) -> None:
     broker = Broker(config)
+    announcement.begin()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             await _start(nursery, broker)
+            announcement.ready(broker.broker_id, broker.endpoints)
             gauge.reset()
             async for number in signals:
                 logger.info(
                     "stopping: %s; since it was ready %s", signal.Signals(number).name, _stalls(gauge)
                 )
                 break
+            announcement.end()
             await broker.stop()
             nursery.cancel_scope.cancel()
 

@@ -166,6 +166,7 @@ class BrokerConfig:
     controller_quota_window_num: int
     controller_quota_window_size_seconds: int
     # Our own
+    pybroker_cluster_id: str
     pybroker_record_validation: str
 
     @classmethod

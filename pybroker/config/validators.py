@@ -135,6 +135,12 @@ non_empty = Check(
 non_null = Check(
     lambda value: value is not None, lambda _name, _value: "entry must be non null", "non-null string"
 )
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+cluster_id_or_empty = Check(
+    lambda value: value == "" or (isinstance(value, str) and _CLUSTER_ID.fullmatch(value) is not None),
+    lambda _name, _value: "a cluster's id is a UUID in URL-safe base64, 22 characters",
+    "22 characters of URL-safe base64, or nothing",
+)
 gzip_level = Check(
     lambda value: isinstance(value, int) and (1 <= value <= 9 or value == -1),
     lambda _name, _value: "Value must be between 1 and 9 or equal to -1",

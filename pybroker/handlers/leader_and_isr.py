@@ -31,7 +31,7 @@ class LeaderAndIsrHandler:
         if self.replicas.refuse_order(request.broker_epoch, request.controller_epoch) is ErrorCode.NONE:
             names = [topic.topic_name for topic in request.topic_states]
             await self.configs.ensure_topics([name for name in names if topic_name_problem(name) is None])
-        response = self.replicas.apply_leader_and_isr(request)
+        response = await self.replicas.apply_leader_and_isr(request)
         if ctx.api_version < FIRST_VERSION_WITH_TOPIC_IDS:
             response.partition_errors = [
                 error for topic in response.topics for error in topic.partition_errors

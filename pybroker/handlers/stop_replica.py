@@ -22,7 +22,7 @@ class StopReplicaHandler:
     async def __call__(self, ctx: RequestContext, request: StopReplicaRequest) -> StopReplicaResponse:
         if ctx.api_version < FIRST_VERSION_WITH_STATES:
             _to_states(request)
-        return self.replicas.stop_replica(request)
+        return await self.replicas.stop_replica(request)
 
 
 def _to_states(request: StopReplicaRequest) -> None:

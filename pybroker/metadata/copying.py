@@ -212,7 +212,7 @@ def open_place(location: str, *, create: bool = False) -> Place:
     if address and kind == EMBEDDED:
         return EmbeddedPlace(Path(address), create=create)
     if address and kind == ZOOKEEPER:
-        from pybroker.metadata.zookeeper import ZooKeeperTree
+        from pybroker.metadata.zookeeper.whole_tree import ZooKeeperTree
 
         return ZooKeeperTree(address)
     raise CopyRefused(f"{location!r} is neither {EMBEDDED}:LOG_DIR nor {ZOOKEEPER}:HOST:PORT[/CHROOT]")

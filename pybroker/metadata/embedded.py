@@ -327,7 +327,6 @@ class EmbeddedSession(Store):
         await self._owner._end_session(self._session_id)
 
     def abandon(self) -> None:
-        """What a killed broker leaves: nothing answers any more, the ephemeral nodes stand until expiry."""
         if not self._is_open:
             return
         self._is_open = False

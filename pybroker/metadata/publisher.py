@@ -7,10 +7,12 @@ from the store. Every change is one swap of ``current``, on the trio thread, and
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from attrs import evolve
+
 from pybroker.metadata.image import BrokerInfo, ClusterImage, PartitionImage, TopicImage
 from pybroker.metadata.znodes import ConfigType, FeatureRange
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
-from pybroker.model.ids import ZERO_TOPIC_ID, BrokerId, TopicId, TopicPartition
+from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
 
 if TYPE_CHECKING:
     from pybroker.protocol.messages import UpdateMetadataRequest
@@ -33,6 +35,7 @@ class Publisher:
         self._listeners: list[ImageListener] = []
         self._config_listeners: list[ConfigListener] = []
         self._topic_listeners: dict[str, list[Callable[[], None]]] = {}
+        self._told_as: BrokerEpoch = -1
 
     def on_change(self, listener: ImageListener) -> Callable[[], None]:
         """Calls the listener after every swap. Returns the function that ends this."""
@@ -64,18 +67,22 @@ class Publisher:
         """Takes over what the controller tells. Its epoch and the broker's were checked by the caller.
 
         The live brokers replace the known ones; partitions are added to the known ones, and those with
-        leader -2 are forgotten.
+        leader -2 are forgotten. The first request to a new registration of this broker tells of all there
+        is, so what it does not name was deleted while nobody could say so.
 
         Returns:
             The forgotten partitions.
         """
-        old = self.current
+        old = self._known_before(request)
         topics = old.topics
         names_by_id = old.topic_names_by_id
         configs = old.configs
         deleted: list[TopicPartition] = []
         if request.topic_states:
             topics, names_by_id, deleted = _merge_topics(old, request)
+        if old is not self.current:
+            deleted += _vanished(self.current.topics, topics)
+        if deleted:
             configs = _without_deleted_topics(configs, topics, deleted)
         self._swap(
             old.next(
@@ -90,14 +97,6 @@ class Publisher:
             for listener in tuple(self._topic_listeners.get(state.topic_name, ())):
                 listener()
         return deleted
-
-    def forget_topics(self) -> None:
-        """Starts anew, before a broker registers again whose session was lost.
-
-        While it was away the controller told it of no deletion; now it is told of all that is there.
-        """
-        if self.current.topics:
-            self._swap(self.current.next(topics={}, topic_names_by_id={}))
 
     def apply_configs(self, changes: Iterable[tuple[ConfigType, str, Mapping[str, str] | None]]) -> None:
         """Takes over configurations as the store has them; None forgets an entity."""
@@ -126,6 +125,12 @@ class Publisher:
         self._swap(
             self.current.next(features=dict(finalized), features_epoch=epoch, broker_features=dict(by_broker))
         )
+
+    def _known_before(self, request: "UpdateMetadataRequest") -> ClusterImage:
+        if request.broker_epoch <= self._told_as:
+            return self.current
+        self._told_as = request.broker_epoch
+        return evolve(self.current, topics={}, topic_names_by_id={})
 
     def _swap(self, image: ClusterImage) -> None:
         old, self.current = self.current, image
@@ -186,6 +191,15 @@ def _merge_topic(
     if has_new_index:
         partitions = dict(sorted(partitions.items()))
     return TopicImage(state.topic_name, bytes(state.topic_id), partitions)
+
+
+def _vanished(before: Mapping[str, TopicImage], after: Mapping[str, TopicImage]) -> list[TopicPartition]:
+    return [
+        TopicPartition(name, index)
+        for name, topic in before.items()
+        if name not in after
+        for index in topic.partitions
+    ]
 
 
 def _without_deleted_topics(

@@ -3,7 +3,17 @@
 import logging
 from collections.abc import Sequence
 
-from pybroker.metadata.store import Create, MultiFailed, NodeExists, NoNode, SetData, Stat, Store, StoreError
+from pybroker.metadata.store import (
+    ConnectionLost,
+    Create,
+    MultiFailed,
+    NodeExists,
+    NoNode,
+    SetData,
+    Stat,
+    Store,
+    StoreError,
+)
 from pybroker.metadata.znodes import (
     PERSISTENT_PATHS,
     BrokerIdsZNode,
@@ -27,22 +37,31 @@ async def ensure_paths(store: Store) -> None:
         await store.ensure(path)
 
 
-async def cluster_id(store: Store) -> str:
-    """The cluster's id; the first broker that asks makes it."""
-    try:
-        return ClusterIdZNode.decode((await store.get(ClusterIdZNode.path))[0]).cluster_id
-    except NoNode:
-        proposed = new_cluster_id()
-    try:
-        await store.create(ClusterIdZNode.path, ClusterIdZNode(proposed).encode(), make_parents=True)
-    except NodeExists:
-        return ClusterIdZNode.decode((await store.get(ClusterIdZNode.path))[0]).cluster_id
-    return proposed
+async def cluster_id(store: Store, wanted: str = "") -> str:
+    """The cluster's id; the first broker that asks makes it, as ``wanted`` or a random one."""
+    proposed = ClusterIdZNode(wanted or new_cluster_id())
+    while True:
+        try:
+            return ClusterIdZNode.decode((await store.get(ClusterIdZNode.path))[0]).cluster_id
+        except NoNode:
+            pass
+        try:
+            await store.create(ClusterIdZNode.path, proposed.encode(), make_parents=True)
+        except (NodeExists, ConnectionLost):
+            continue
+        return proposed.cluster_id
 
 
 async def generate_broker_id(store: Store, reserved_max_id: int) -> BrokerId:
-    """An id that no broker has had, above ``reserved_max_id`` (``reserved.broker.max.id``)."""
-    return (await store.set(BrokerSequenceZNode.path, b"")).version + reserved_max_id
+    """An id that no broker has had, above ``reserved_max_id`` (``reserved.broker.max.id``).
+
+    An answer that never came costs an id.
+    """
+    while True:
+        try:
+            return (await store.set(BrokerSequenceZNode.path, b"")).version + reserved_max_id
+        except ConnectionLost:
+            continue
 
 
 async def register(
@@ -64,27 +83,30 @@ async def register(
     await _refuse_taken_addresses(store, broker)
     own_sessions = {store.session_id, *previous_sessions}
     path = BrokerIdZNode.path(broker.broker_id)
+    may_be_done = False
     while True:
         try:
             results = await store.multi([Create(path, ephemeral=True), SetData(path, broker.encode(), 0)])
         except MultiFailed as refused:
             if not isinstance(refused.error, NodeExists):
                 raise
+        except ConnectionLost:
+            may_be_done = True
         else:
             stat = results[1]
             assert isinstance(stat, Stat)
-            log.info("registered broker %d with epoch %d", broker.broker_id, stat.czxid)
-            return stat.czxid
-        existing = await store.exists(path)
-        if existing is None:
-            continue
-        if existing.ephemeral_owner not in own_sessions:
-            raise RegistrationConflict(
-                f"broker {broker.broker_id} is registered already, by session {existing.ephemeral_owner:#x}"
-            )
+            return _registered(broker, stat)
         try:
+            data, existing = await store.get(path)
+            if existing.ephemeral_owner not in own_sessions:
+                raise RegistrationConflict(
+                    f"broker {broker.broker_id} is registered already, "
+                    f"by session {existing.ephemeral_owner:#x}"
+                )
+            if may_be_done and (existing.ephemeral_owner, data) == (store.session_id, broker.encode()):
+                return _registered(broker, existing)
             await store.delete(path, existing.version)
-        except NoNode:
+        except (NoNode, ConnectionLost):
             continue
 
 
@@ -102,6 +124,11 @@ async def live_brokers(store: Store) -> list[tuple[BrokerIdZNode, BrokerEpoch]]:
         for broker_id, node in zip(ids, nodes, strict=True)
         if node is not None
     ]
+
+
+def _registered(broker: BrokerIdZNode, stat: Stat) -> BrokerEpoch:
+    log.info("registered broker %d with epoch %d", broker.broker_id, stat.czxid)
+    return stat.czxid
 
 
 async def _refuse_taken_addresses(store: Store, broker: BrokerIdZNode) -> None:

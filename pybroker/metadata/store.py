@@ -186,6 +186,11 @@ class Store(ABC):
     async def close(self) -> None:
         """Ends the session: its ephemeral nodes are gone when this returns. Closing twice does nothing."""
 
+    @abstractmethod
+    def abandon(self) -> None:
+        """What a killed broker leaves: nothing answers any more, and the ephemeral nodes stand until the
+        session expires. Nothing after :meth:`close`."""
+
     async def multi(self, ops: Sequence[Op]) -> list[OpResult]:
         """All operations or none.
 
@@ -227,9 +232,13 @@ class Store(ABC):
         if path in ("", "/") or await self.exists(path) is not None:
             return
         await self.ensure(path.rpartition("/")[0])
-        try:
-            await self._single(Create(path))
-        except NodeExists:
+        while True:
+            try:
+                await self._single(Create(path))
+            except NodeExists:
+                return
+            except ConnectionLost:
+                continue
             return
 
     async def set(self, path: str, data: bytes, version: int = ANY_VERSION) -> Stat:

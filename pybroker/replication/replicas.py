@@ -8,8 +8,10 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import trio
 from attrs import frozen
 
+from pybroker.instruments.pace import Pace
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import (
@@ -60,6 +62,9 @@ class FollowerPort(Protocol):
 class Replicas:
     """The partitions hosted by ``broker_id``. One writer: the handlers of the controller's orders.
 
+    An order may name thousands of partitions. It is followed in slices, so that others have their turn, and
+    the next order waits until the one before it is done.
+
     Args:
         open_partition: makes the Partition, with its log on disk, for a replica that was not served here
             yet; told whether it never had records. Raises ApiError when the log that is there belongs to
@@ -88,6 +93,7 @@ class Replicas:
         self._partitions: dict[TopicPartition, Partition] = {}
         self._offline: set[TopicPartition] = set()
         self._controller_epoch: ControllerEpoch = 0
+        self._one_order = trio.Lock()
         self.is_stopping = False
         """Once true, requests that could wait for records are answered with what there is."""
 
@@ -155,26 +161,32 @@ class Replicas:
 
     # -- orders of the controller --------------------------------------------------------------------
 
-    def apply_leader_and_isr(self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse:
+    async def apply_leader_and_isr(self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse:
         """Become leader or follower of the partitions named, each by its own leader epoch."""
-        refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
-        if refused is not ErrorCode.NONE:
-            return LeaderAndIsrResponse(error_code=refused)
-        response = LeaderAndIsrResponse(topics=[])
-        for topic in request.topic_states:
-            errors = []
-            for state in topic.partition_states:
-                tp = TopicPartition(topic.topic_name, state.partition_index)
-                code = self._apply(tp, topic.topic_id, state)
-                errors.append(
-                    LeaderAndIsrResponse.LeaderAndIsrPartitionError(
-                        topic_name=tp.topic, partition_index=tp.partition, error_code=code
+        async with self._one_order:
+            refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
+            if refused is not ErrorCode.NONE:
+                return LeaderAndIsrResponse(error_code=refused)
+            response = LeaderAndIsrResponse(topics=[])
+            pace = Pace()
+            for topic in request.topic_states:
+                errors: list[LeaderAndIsrResponse.LeaderAndIsrPartitionError] = []
+                response.topics.append(
+                    LeaderAndIsrResponse.LeaderAndIsrTopicError(
+                        topic_id=topic.topic_id, partition_errors=errors
                     )
                 )
-            response.topics.append(
-                LeaderAndIsrResponse.LeaderAndIsrTopicError(topic_id=topic.topic_id, partition_errors=errors)
-            )
-        return response
+                for state in topic.partition_states:
+                    if pace.is_over:
+                        await pace.rest()
+                    tp = TopicPartition(topic.topic_name, state.partition_index)
+                    code = self._apply(tp, topic.topic_id, state)
+                    errors.append(
+                        LeaderAndIsrResponse.LeaderAndIsrPartitionError(
+                            topic_name=tp.topic, partition_index=tp.partition, error_code=code
+                        )
+                    )
+            return response
 
     def refuse_order(self, broker_epoch: BrokerEpoch, controller_epoch: ControllerEpoch) -> ErrorCode:
         """Why an order must not be followed: meant for an earlier registration of this broker, or from a
@@ -226,22 +238,28 @@ class Replicas:
                 self._followers.unfollow(partition.tp)
         self._on_leadership(LeadershipChange(partition, is_leader))
 
-    def stop_replica(self, request: StopReplicaRequest) -> StopReplicaResponse:
+    async def stop_replica(self, request: StopReplicaRequest) -> StopReplicaResponse:
         """Stop serving the partitions named, and drop the log of those that are deleted."""
-        refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
-        if refused is not ErrorCode.NONE:
-            return StopReplicaResponse(error_code=refused)
-        return StopReplicaResponse(
-            partition_errors=[
-                StopReplicaResponse.StopReplicaPartitionError(
-                    topic_name=topic.topic_name,
-                    partition_index=state.partition_index,
-                    error_code=self._stop(TopicPartition(topic.topic_name, state.partition_index), state),
-                )
-                for topic in request.topic_states
-                for state in topic.partition_states
-            ]
-        )
+        async with self._one_order:
+            refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
+            if refused is not ErrorCode.NONE:
+                return StopReplicaResponse(error_code=refused)
+            response = StopReplicaResponse(partition_errors=[])
+            pace = Pace()
+            for topic in request.topic_states:
+                for state in topic.partition_states:
+                    if pace.is_over:
+                        await pace.rest()
+                    response.partition_errors.append(
+                        StopReplicaResponse.StopReplicaPartitionError(
+                            topic_name=topic.topic_name,
+                            partition_index=state.partition_index,
+                            error_code=self._stop(
+                                TopicPartition(topic.topic_name, state.partition_index), state
+                            ),
+                        )
+                    )
+            return response
 
     def _stop(self, tp: TopicPartition, state: StopReplicaRequest.StopReplicaPartitionState) -> ErrorCode:
         if tp in self._offline:

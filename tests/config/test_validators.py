@@ -46,6 +46,7 @@ def test_a_topics_value_is_refused_with_the_reason(name: str, text: str, reason:
         ("remote.log.storage.manager.class.name", "", "String must be non-empty"),
         ("pybroker.record.validation", "none", "String must be one of: header, structure, full"),
         ("offsets.topic.replication.factor", "0", "Value must be at least 1"),
+        ("pybroker.cluster.id", "my-cluster", "a cluster's id is a UUID in URL-safe base64"),
     ],
 )
 def test_a_brokers_value_is_refused_with_the_reason(name: str, text: str, reason: str) -> None:

@@ -127,7 +127,6 @@ class FakeBroker:
                 return UpdateMetadataResponse()
 
     async def _register(self) -> None:
-        self.publisher.forget_topics()
         self.epoch = await register(self.session, self.node)
 
     async def _run(self, *, task_status=trio.TASK_STATUS_IGNORED) -> None:

@@ -1,14 +1,20 @@
 """What the contract suite needs of a store: sessions on one tree, ended cleanly or not."""
 
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import trio.testing
+from attrs import evolve
+from kazoo.client import KazooClient
 
+from interop.support.zookeeper import ZooKeeperServer
 from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
 from pybroker.metadata.store import Store
+from pybroker.metadata.zookeeper.session import ZooKeeperSession
+from pybroker.metadata.zookeeper.settings import ZooKeeperSettings
 
 
 class StoreUnderTest(Protocol):
@@ -70,3 +76,52 @@ async def embedded_under_test(directory: Path) -> AsyncIterator[StoreUnderTest]:
         yield EmbeddedUnderTest(owner)
     finally:
         await owner.close()
+
+
+class ZooKeeperUnderTest:
+    """A real ZooKeeper, or what stands before it, and a chroot of the test."""
+
+    def __init__(self, settings: ZooKeeperSettings) -> None:
+        self.settings = settings
+        self.sessions: list[ZooKeeperSession] = []
+
+    async def session(self) -> ZooKeeperSession:
+        session = await ZooKeeperSession.open(self.settings)
+        self.sessions.append(session)
+        return session
+
+    async def expire(self, session: Store) -> None:
+        assert isinstance(session, ZooKeeperSession)
+        client = session._link._client
+        # kazoo gives them away only while it is connected.
+        client_id = client._session_id, client._session_passwd
+        await trio.to_thread.run_sync(_close_session, self.settings.hosts, client_id)
+
+
+def _close_session(hosts: str, client_id: tuple[int, bytes]) -> None:
+    """Whoever has a session's id and password may end it."""
+    client = KazooClient(hosts, client_id=client_id)
+    client.start()
+    client.stop()
+    client.close()
+
+
+def chroot_settings(server: ZooKeeperServer, **changes: object) -> ZooKeeperSettings:
+    """A chroot that nobody has used, with time-outs for tests."""
+    settings = ZooKeeperSettings(
+        hosts=server.address,
+        chroot=f"/test-{uuid.uuid4().hex[:12]}",
+        session_timeout_ms=4_000,
+        connection_timeout_ms=10_000,
+    )
+    return evolve(settings, **changes)
+
+
+@asynccontextmanager
+async def zookeeper_under_test(settings: ZooKeeperSettings) -> AsyncIterator[ZooKeeperUnderTest]:
+    under_test = ZooKeeperUnderTest(settings)
+    try:
+        yield under_test
+    finally:
+        for session in under_test.sessions:
+            session.abandon()

@@ -108,14 +108,21 @@ def test_an_image_is_never_changed_and_the_next_shares_what_stayed():
     assert after.topics["t"].cache == {}
 
 
-def test_a_broker_that_was_away_forgets_topics_but_not_their_configurations():
+def test_what_the_first_request_to_a_new_registration_does_not_name_was_deleted_meanwhile():
     publisher = Publisher()
-    publisher.apply_update_metadata(update(topic("t", ID_A, partition(0))))
-    publisher.apply_configs([(ConfigType.TOPIC, "t", {"k": "v"})])
-    publisher.forget_topics()
+    publisher.apply_update_metadata(update(topic("t", ID_A, partition(0)), topic("u", ID_B, partition(0))))
+    for name in ("t", "u"):
+        publisher.apply_configs([(ConfigType.TOPIC, name, {"k": "v"})])
+    again = update(topic("u", ID_B, partition(0)))
+    again.broker_epoch += 1
+    assert publisher.apply_update_metadata(again) == [TopicPartition("t", 0)]
     image = publisher.current
-    assert (image.topics, image.topic_names_by_id, list(image.brokers)) == ({}, {}, [1, 2])
-    assert image.config(ConfigType.TOPIC, "t") == {"k": "v"}
+    assert (list(image.topics), dict(image.topic_names_by_id)) == (["u"], {ID_B: "u"})
+    assert (image.config(ConfigType.TOPIC, "t"), image.config(ConfigType.TOPIC, "u")) == ({}, {"k": "v"})
+    later = update(topic("t", ID_A, partition(0)))
+    later.broker_epoch = again.broker_epoch
+    assert publisher.apply_update_metadata(later) == []
+    assert list(publisher.current.topics) == ["u", "t"]
 
 
 def test_listeners_are_told_of_images_topics_and_configs_until_they_leave():

@@ -35,6 +35,12 @@ async def test_the_first_broker_makes_the_cluster_id_and_the_others_read_it(owne
     assert await registration.cluster_id(owner.session()) == first
 
 
+async def test_a_wanted_cluster_id_is_for_new_clusters_only(owner):
+    first = await registration.cluster_id(owner.session(), "5L6g3nShT-eMCtK--X86sw")
+    assert first == "5L6g3nShT-eMCtK--X86sw"
+    assert await registration.cluster_id(owner.session(), "4L6g3nShT-eMCtK--X86sw") == first
+
+
 async def test_the_broker_epoch_is_the_czxid_and_grows_with_each_registration(owner):
     session = owner.session()
     epoch = await registration.register(session, broker(1))

@@ -22,15 +22,22 @@ from pybroker.metadata.store import (
     Stat,
     Store,
 )
-from tests.metadata.stores import StoreUnderTest, embedded_under_test
+from tests.metadata.stores import (
+    StoreUnderTest,
+    chroot_settings,
+    embedded_under_test,
+    zookeeper_under_test,
+)
 
-STORES = {"embedded": embedded_under_test}
 
-
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["embedded", "zookeeper"])
 async def backend(request, tmp_path) -> AsyncIterator[StoreUnderTest]:
-    async with STORES[request.param](tmp_path) as under_test:
-        yield under_test
+    if request.param == "embedded":
+        under_test = embedded_under_test(tmp_path)
+    else:
+        under_test = zookeeper_under_test(chroot_settings(request.getfixturevalue("zookeeper")))
+    async with under_test as store:
+        yield store
 
 
 @pytest.fixture

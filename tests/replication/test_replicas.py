@@ -1,9 +1,12 @@
 """The controller's orders: accepted by broker epoch, controller epoch and leader epoch, in that order."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import trio
 
+from pybroker.instruments.pace import Pace
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
@@ -42,7 +45,7 @@ def order(
 
 
 def apply(host: Host, request: LeaderAndIsrRequest) -> ErrorCode:
-    response = host.replicas.apply_leader_and_isr(request)
+    response = trio.run(host.replicas.apply_leader_and_isr, request)
     if response.error_code:
         return ErrorCode(response.error_code)
     return ErrorCode(response.topics[0].partition_errors[0].error_code)
@@ -54,7 +57,8 @@ def stop(host: Host, *, leader_epoch: int, delete: bool) -> ErrorCode:
     )
     topic = StopReplicaRequest.StopReplicaTopicState(topic_name=TP.topic, partition_states=[state])
     request = StopReplicaRequest(controller_id=US, controller_epoch=1, broker_epoch=10, topic_states=[topic])
-    return ErrorCode(host.replicas.stop_replica(request).partition_errors[0].error_code)
+    response = trio.run(host.replicas.stop_replica, request)
+    return ErrorCode(response.partition_errors[0].error_code)
 
 
 def test_a_leader_is_made_with_its_log_on_disk(host: Host, tmp_path: Path) -> None:
@@ -149,3 +153,40 @@ def test_a_failed_disk_refuses_clients_and_controller_alike(host: Host) -> None:
     assert refused.value.code is ErrorCode.KAFKA_STORAGE_ERROR
     assert apply(host, order(leader_epoch=1)) is ErrorCode.KAFKA_STORAGE_ERROR
     assert stop(host, leader_epoch=1, delete=True) is ErrorCode.KAFKA_STORAGE_ERROR
+
+
+async def test_orders_let_others_have_their_turn_and_follow_one_another(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pybroker.replication.replicas.Pace", lambda: Pace(slice_s=0))
+    lead, drop = order(), StopReplicaRequest(controller_id=US, controller_epoch=1, broker_epoch=10)
+    (topic,) = lead.topic_states
+    topic.partition_states = [deepcopy(topic.partition_states[0]) for _ in range(10)]
+    for number, state in enumerate(topic.partition_states):
+        state.partition_index = number
+    states = [
+        StopReplicaRequest.StopReplicaPartitionState(partition_index=number, delete_partition=True)
+        for number in range(10)
+    ]
+    drop.topic_states = [
+        StopReplicaRequest.StopReplicaTopicState(topic_name=TP.topic, partition_states=states)
+    ]
+    hosted = [0]
+
+    async def look() -> None:
+        while True:
+            if hosted[-1] != len(host.replicas):
+                hosted.append(len(host.replicas))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as others:
+        others.start_soon(look)
+        async with trio.open_nursery() as orders:
+            orders.start_soon(host.replicas.apply_leader_and_isr, lead)
+            await trio.lowlevel.checkpoint()
+            orders.start_soon(host.replicas.stop_replica, drop)
+        others.cancel_scope.cancel()
+    top = hosted.index(10)
+    assert len(hosted) > 10, "an order was followed in one stretch"
+    assert hosted[: top + 1] == sorted(hosted[: top + 1])
+    assert hosted[top:] == sorted(hosted[top:], reverse=True)

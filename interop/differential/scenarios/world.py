@@ -14,6 +14,7 @@ from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.message_classes import Message
 from pybroker.protocol.messages import (
     CreateTopicsRequest,
+    DeleteTopicsRequest,
     FindCoordinatorRequest,
     HeartbeatRequest,
     InitProducerIdRequest,
@@ -28,6 +29,7 @@ COORDINATOR_VERSION = 2
 PRODUCER_ID_VERSION = 1
 REBALANCE_IN_PROGRESS = 27
 TOPIC_ID_VERSION = 12
+DELETE_VERSION = 3
 
 
 @define
@@ -93,6 +95,11 @@ class World:
             TOPIC_ID_VERSION,
             capture={f"id of {name}": lambda reply: reply.topics[0].topic_id},
         )
+
+    def delete_topic(self, name: str) -> None:
+        """Removes a topic whose log differs for a listed reason, so that later requests do not see it."""
+        request = DeleteTopicsRequest(topic_names=[name], timeout_ms=CREATE_TIMEOUT_MS)
+        self.pair.ask(f"delete {name}", request, DELETE_VERSION)
 
     def producer_id(self, name: str) -> Ref:
         """A new idempotent producer on both; its id is captured under the name."""

@@ -1,80 +1,23 @@
-"""ZooKeeper, through kazoo: the only module that imports it.
-
-:class:`ZooKeeperTree` reads and writes whole trees and blocks; it is for tools that run beside no broker.
-"""
+"""Reads and writes whole trees and blocks, for tools that run beside no broker."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
-from kazoo import exceptions
 from kazoo.client import KazooClient
 from kazoo.handlers.threading import KazooTimeoutError
-from kazoo.protocol.states import ZnodeStat
 
 from pybroker.metadata.copying import ZOOKEEPER_OWN, Nodes, Progress, StoredNode
-from pybroker.metadata.store import (
-    BadVersion,
-    Check,
-    ConnectionLost,
-    Create,
-    Delete,
-    NoChildrenForEphemerals,
-    NodeExists,
-    NoNode,
-    NotEmpty,
-    Op,
-    SessionExpired,
-    SetData,
-    Stat,
-    StoreError,
-)
+from pybroker.metadata.store import Check, ConnectionLost, Create, Delete, NoNode, Op, SetData
+from pybroker.metadata.zookeeper.link import FAILURES, store_error
 
 CONNECT_TIMEOUT_S = 10.0
 _IN_FLIGHT = 500
 """Requests sent before the first answer is awaited."""
 
-_ERRORS: tuple[tuple[type[Exception], type[StoreError]], ...] = (
-    (exceptions.NoNodeError, NoNode),
-    (exceptions.NodeExistsError, NodeExists),
-    (exceptions.BadVersionError, BadVersion),
-    (exceptions.NotEmptyError, NotEmpty),
-    (exceptions.NoChildrenForEphemeralsError, NoChildrenForEphemerals),
-    (exceptions.SessionExpiredError, SessionExpired),
-    (exceptions.ConnectionLoss, ConnectionLost),
-    (exceptions.OperationTimeoutError, ConnectionLost),
-    (exceptions.ConnectionDropped, ConnectionLost),
-    (KazooTimeoutError, ConnectionLost),
-)
-_FAILURES = (exceptions.KazooException, KazooTimeoutError)
-
 Answer: TypeAlias = Any
 """kazoo's ``IAsyncResult``, which has no types."""
-
-
-def store_error(error: Exception) -> StoreError:
-    """kazoo's failure in the words of the port."""
-    for theirs, ours in _ERRORS:
-        if isinstance(error, theirs):
-            return ours(str(error) or type(error).__name__)
-    return StoreError(f"ZooKeeper: {type(error).__name__} {error}".rstrip())
-
-
-def stat_of(stat: ZnodeStat) -> Stat:
-    """kazoo's Stat as the port's."""
-    return Stat(
-        czxid=stat.czxid,
-        mzxid=stat.mzxid,
-        pzxid=stat.pzxid,
-        ctime_ms=stat.ctime,
-        mtime_ms=stat.mtime,
-        version=stat.version,
-        cversion=stat.cversion,
-        ephemeral_owner=stat.ephemeralOwner,
-        data_length=stat.dataLength,
-        num_children=stat.numChildren,
-    )
 
 
 class ZooKeeperTree:
@@ -111,7 +54,7 @@ class ZooKeeperTree:
         """Makes the changes in order, many on the way at once; not as one."""
         try:
             self._client.ensure_path("/")
-        except _FAILURES as error:
+        except FAILURES as error:
             raise store_error(error) from error
         done = 0
         for answers in _batched(self._send(op) for op in ops):
@@ -159,7 +102,7 @@ class ZooKeeperTree:
     def _await(self, answer: Answer) -> Any:
         try:
             return answer.get(timeout=CONNECT_TIMEOUT_S)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise store_error(error) from error
 
 
