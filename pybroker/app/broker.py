@@ -15,11 +15,13 @@ from typing import TypeAlias
 
 import trio
 
-from pybroker.app.current_config import ConfigFollower, CurrentConfig, server_settings
+from pybroker.app.current_config import ConfigFollower, CurrentConfig, obey_storage_settings, server_settings
+from pybroker.app.features import SUPPORTED, features_of
 from pybroker.app.log_dirs import LogDirWatch
 from pybroker.app.metadata import choose_broker_id, metadata_session
 from pybroker.app.peers import controller_peer_settings
 from pybroker.app.replication import Replication
+from pybroker.app.transactions import build_transactions
 from pybroker.app.warming import warm_codecs
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import validate_topic_configs
@@ -45,6 +47,7 @@ from pybroker.instruments.timer_task import run_timers
 from pybroker.metadata import registration
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.embedded import EmbeddedStore
+from pybroker.metadata.feature_changes import FeatureChanges
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import Store, StoreError
@@ -214,7 +217,7 @@ class Broker:
         configs = ConfigChanges(session, self.publisher, self.clock.now_ms)
         await configs.start()
         self._configs.obey(self.broker_id)
-        self._storage.producer_id_expiration_ms = self.config.producer_id_expiration_ms
+        obey_storage_settings(self._storage, self.config)
         await self._load_logs()
         self._checkpointed_high_watermarks = self._logs.read_high_watermarks()
         return self._build_services(session, configs)
@@ -286,6 +289,21 @@ class Broker:
             replication_factor=lambda: self.config.default_replication_factor,
             validate_config=lambda _topic, values: validate_topic_configs(values, self.config),
         )
+        producer_ids = ProducerIds(
+            lambda: allocate_block(self._replication.controller, self.broker_id, self.broker_epoch)
+        )
+        transactions = build_transactions(
+            self.broker_id,
+            lambda: self.config,
+            lambda: self.image,
+            replicas,
+            self._groups,
+            producer_ids,
+            self._replication.transaction_peers,
+            self.clock.now_ms,
+            self.timers,
+        )
+        self._transactions = transactions.coordinator
         return Services(
             config=config,
             current_config=lambda: self.config,
@@ -295,6 +313,11 @@ class Broker:
             logs=self._logs,
             replicas=replicas,
             groups=self._groups,
+            offsets_partitions=self._offsets_partitions,
+            transactions=transactions.coordinator,
+            verifier=transactions.verifier,
+            markers=transactions.markers,
+            features=lambda: features_of(self.image),
             old_offsets=OldOffsets(session),
             storage=self._storage,
             controller=controller,
@@ -307,9 +330,7 @@ class Broker:
             fetch_sessions=FetchSessionCache(
                 config.max_incremental_fetch_session_cache_slots, FETCH_SESSION_EVICTION_MS, random.randint
             ),
-            producer_ids=ProducerIds(
-                lambda: allocate_block(self._replication.controller, self.broker_id, self.broker_epoch)
-            ),
+            producer_ids=producer_ids,
         )
 
     async def _go_online(self, nursery: trio.Nursery, session: Store, services: Services) -> None:
@@ -343,7 +364,11 @@ class Broker:
             await self._register(session)
             nursery.start_soon(services.configs.run)
             nursery.start_soon(self._replication.run, services.replicas)
+            features = FeatureChanges(session, self.publisher)
+            await features.start()
+            nursery.start_soon(features.run)
             await nursery.start(services.groups.run)
+            await nursery.start(services.transactions.run)
             await nursery.start(services.controller.run)
             if services.controller.is_active:
                 await self._until_known()
@@ -376,6 +401,7 @@ class Broker:
             self.broker_id,
             self.config.listeners.resolve_advertised(self._server.ports, hostname),
             rack=self.config.broker_rack,
+            features=SUPPORTED,
             timestamp_ms=self.clock.now_ms(),
         )
         self.broker_epoch = await registration.register(session, node, previous_sessions=self._sessions)
@@ -399,6 +425,7 @@ class Broker:
         await self._replication.hand_over()
         self._log_dirs.end()
         self._groups.stop()
+        self._transactions.stop()
         self.replicas.stop()
         await self._server.stop(STOP_GRACE_S)
         await self._maintenance.cleaner.stop()
@@ -426,6 +453,7 @@ class Broker:
     def _on_leadership(self, change: LeadershipChange) -> None:
         logger.debug("%s: %s", change.partition.tp, "leading" if change.is_leader else "no longer leading")
         self._groups.on_leadership(change)
+        self._transactions.on_leadership(change)
 
     def _offsets_partitions(self) -> int:
         """How many partitions the offsets topic has, or will have once it is created."""

@@ -106,7 +106,7 @@ class ConfigFollower:
         before = self._current.broker
         self._current.obey(self._broker_id)
         now = self._current.broker
-        self._storage.producer_id_expiration_ms = now.producer_id_expiration_ms
+        obey_storage_settings(self._storage, now)
         self._server.obey(server_settings(now))
         if topic_defaults(now) != topic_defaults(before):
             self._start(self._update_all)
@@ -133,6 +133,12 @@ class ConfigFollower:
         topic_config = self._current.topic(topic)
         for partition in partitions:
             partition.update_settings(partition_settings(partition.tp, topic_config, self._current.broker))
+
+
+def obey_storage_settings(storage: StorageContext, config: BrokerConfig) -> None:
+    """Let the logs follow what belongs to the broker, not to a topic."""
+    storage.producer_id_expiration_ms = config.producer_id_expiration_ms
+    storage.transaction_verification = config.transaction_partition_verification_enable
 
 
 def server_settings(config: BrokerConfig) -> ServerSettings:

@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from pybroker.app.peers import controller_peer_settings
+from pybroker.app.peers import TransactionPeers, controller_peer_settings, transaction_peer_settings
 from pybroker.config.broker import BrokerConfig
 from pybroker.handlers.controller_link import ControllerLink
 from pybroker.handlers.routes import Route
@@ -61,6 +61,9 @@ class Replication:
             routes,
         )
         self.fetchers = Fetchers(FetcherPort(broker_id, config, broker_epoch, self._endpoint_of))
+        self.transaction_peers = TransactionPeers(
+            transaction_peer_settings(broker_id, at_start), self._endpoint_of
+        )
         max_lag_ms = at_start.replica_lag_time_max_ms
         self._isr_changes = IsrChanges(broker_id, broker_epoch, self.controller, clock, timers, max_lag_ms)
         self.surroundings = Surroundings(
@@ -82,6 +85,7 @@ class Replication:
                 nursery.start_soon(self._isr_changes.run, lambda: replicas)
         finally:
             await self.controller.aclose()
+            await self.transaction_peers.aclose()
 
     async def hand_over(self) -> None:
         """Lets others lead what is led here, before this broker stops (``controlled.shutdown.*``). It stops

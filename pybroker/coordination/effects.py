@@ -6,13 +6,13 @@ of the moment, changes what is volatile in memory, and notes down the rest here.
 :class:`Outcome` of what was written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from attrs import frozen
 
 from pybroker.model.errors import ErrorCode
-from pybroker.model.ids import UNKNOWN_OFFSET, Offset
+from pybroker.model.ids import UNKNOWN_OFFSET, Offset, ProducerEpoch, ProducerId, TopicPartition
 
 Token: TypeAlias = Any
 """Whatever the shell knows a waiting request by. A decision keeps it and gives it back with the answer."""
@@ -68,15 +68,53 @@ class StopTimer:
 
 
 @frozen
+class Writer:
+    """The producer in whose transaction a coordinator writes. ``guard`` is what the log gave when it was
+    asked whether the transaction has to be verified."""
+
+    producer_id: ProducerId
+    producer_epoch: ProducerEpoch
+    guard: object | None = None
+
+
+@frozen
 class Append:
-    """Write one batch. With ``then`` it is awaited until it is committed; else nobody asks for it again."""
+    """Write one batch. With ``then`` it is awaited until it is committed; else nobody asks for it again. With
+    ``writer`` it is part of a transaction."""
 
     records: Sequence[CoordinatorRecord]
     timestamp_ms: int
     then: Completion | None = None
+    writer: Writer | None = None
 
 
-Effect: TypeAlias = Reply | StartTimer | StopTimer | Append
+@frozen
+class TransactionMarker:
+    """The end of a transaction. ``transaction_version`` is the one that its client spoke (KIP-1228)."""
+
+    producer_id: ProducerId
+    producer_epoch: ProducerEpoch
+    is_commit: bool
+    transaction_version: int = 0
+
+
+class MarkersCompletion(Protocol):
+    """What a decision still has to do when it is known how each marker fared."""
+
+    def settle(self, codes: Mapping[TopicPartition, ErrorCode], effects: "Effects") -> None: ...
+
+
+@frozen
+class SendMarkers:
+    """Write a marker into partitions, wherever they are led; after a moment when ``is_retry``."""
+
+    marker: TransactionMarker
+    partitions: Sequence[TopicPartition]
+    then: MarkersCompletion
+    is_retry: bool
+
+
+Effect: TypeAlias = Reply | StartTimer | StopTimer | Append | SendMarkers
 
 
 class Effects:
@@ -97,5 +135,20 @@ class Effects:
     def stop_timer(self, key: TimerKey) -> None:
         self.items.append(StopTimer(key))
 
-    def append(self, records: Sequence[CoordinatorRecord], then: Completion | None = None) -> None:
-        self.items.append(Append(records, self.now_ms, then))
+    def append(
+        self,
+        records: Sequence[CoordinatorRecord],
+        then: Completion | None = None,
+        writer: Writer | None = None,
+    ) -> None:
+        self.items.append(Append(records, self.now_ms, then, writer))
+
+    def send_markers(
+        self,
+        marker: TransactionMarker,
+        partitions: Sequence[TopicPartition],
+        then: MarkersCompletion,
+        *,
+        is_retry: bool = False,
+    ) -> None:
+        self.items.append(SendMarkers(marker, partitions, then, is_retry))

@@ -1,13 +1,13 @@
 """FindCoordinator (key 10), versions 0 to 6.
 
-- Answers which broker coordinates a consumer group: the leader of the partition of ``__consumer_offsets``
-  that the group's name hashes to. The topic is created when it is first asked for; until its partition has a
-  leader the answer is COORDINATOR_NOT_AVAILABLE and the client asks again.
+- Answers which broker coordinates a consumer group or a transactional id: the leader of the partition of
+  ``__consumer_offsets`` or ``__transaction_state`` that its name hashes to. The topic is created when it is
+  first asked for; until its partition has a leader the answer is COORDINATOR_NOT_AVAILABLE and the client
+  asks again.
 
 Versions: 1 key types; 4 several keys in one request (KIP-699); 6 share groups (KIP-932).
 
-Left out for now: transaction coordinators (refused with INVALID_REQUEST in so many words) and share groups
-(COORDINATOR_NOT_AVAILABLE, as in Kafka 3.9).
+Left out for now: share groups (COORDINATOR_NOT_AVAILABLE, as in Kafka 3.9).
 """
 
 from enum import IntEnum
@@ -20,7 +20,7 @@ from pybroker.handlers.context import RequestContext
 from pybroker.handlers.leader_hints import LeaderHint, current_leader
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.topics import CONSUMER_OFFSETS
+from pybroker.model.topics import CONSUMER_OFFSETS, TRANSACTION_STATE
 from pybroker.protocol.messages import FindCoordinatorRequest, FindCoordinatorResponse
 
 FIRST_VERSION_WITH_SEVERAL_KEYS = 4
@@ -39,6 +39,9 @@ class CoordinatorType(IntEnum):
     GROUP = 0
     TRANSACTION = 1
     SHARE = 2
+
+
+_TOPICS = {CoordinatorType.GROUP: CONSUMER_OFFSETS, CoordinatorType.TRANSACTION: TRANSACTION_STATE}
 
 
 @frozen
@@ -83,14 +86,14 @@ class FindCoordinatorHandler:
         )
 
     async def _leader(self, ctx: RequestContext, key_type: CoordinatorType, key: str) -> LeaderHint:
-        if key_type is CoordinatorType.TRANSACTION:
-            raise ApiError(ErrorCode.INVALID_REQUEST)
-        topic = ctx.image.topics.get(CONSUMER_OFFSETS) if key_type is CoordinatorType.GROUP else None
-        if topic is None:
-            if key_type is CoordinatorType.GROUP:
-                await self.auto_creation.create([CONSUMER_OFFSETS])
+        name = _TOPICS.get(key_type)
+        if name is None:
             raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
-        tp = TopicPartition(CONSUMER_OFFSETS, coordinator_partition(key, len(topic.partitions)))
+        topic = ctx.image.topics.get(name)
+        if topic is None:
+            await self.auto_creation.create([name])
+            raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        tp = TopicPartition(name, coordinator_partition(key, len(topic.partitions)))
         return current_leader(ctx.image, tp, ctx.listener)
 
 

@@ -16,6 +16,7 @@ from pybroker.coordination.group.calls import CommitCall, CommitReply
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.runtime.groups import GroupCoordinator
+from pybroker.handlers.commit_replies import CommitReplies
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicId, TopicPartition
@@ -38,7 +39,9 @@ class OffsetCommitHandler:
     now_ms: Callable[[], int]
 
     async def __call__(self, ctx: RequestContext, request: OffsetCommitRequest) -> OffsetCommitResponse:
-        replies = _Replies()
+        replies = CommitReplies(
+            OffsetCommitResponse.OffsetCommitResponseTopic, OffsetCommitResponse.OffsetCommitResponsePartition
+        )
         commits: dict[TopicPartition, CommittedOffset] = {}
         topic_ids: dict[str, TopicId] = {}
         expiry_ms = self._expiry(request)
@@ -46,18 +49,19 @@ class OffsetCommitHandler:
             name = _name(ctx, topic)
             if name is None:
                 for partition in topic.partitions:
-                    replies.add("", topic.topic_id, partition.partition_index, ErrorCode.UNKNOWN_TOPIC_ID)
+                    unknown = TopicPartition("", partition.partition_index)
+                    replies.add(unknown, ErrorCode.UNKNOWN_TOPIC_ID, topic.topic_id)
                 continue
             topic_ids[name] = topic.topic_id
             for partition in topic.partitions:
                 tp = TopicPartition(name, partition.partition_index)
                 if ctx.image.partition(tp) is None:
-                    replies.add(name, topic.topic_id, tp.partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+                    replies.add(tp, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, topic.topic_id)
                 else:
                     commits[tp] = self._commit(partition, expiry_ms)
         codes = await self._keep(ctx, request, commits) if commits else {}
         for tp, code in codes.items():
-            replies.add(tp.topic, topic_ids[tp.topic], tp.partition, code)
+            replies.add(tp, code, topic_ids[tp.topic])
         return OffsetCommitResponse(topics=replies.topics())
 
     def _expiry(self, request: OffsetCommitRequest) -> int | None:
@@ -111,22 +115,3 @@ def _name(ctx: RequestContext, topic: OffsetCommitRequest.OffsetCommitRequestTop
     if ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS:
         return ctx.image.topic_names_by_id.get(bytes(topic.topic_id))
     return topic.name
-
-
-class _Replies:
-    """Answers by topic, in the order in which they were found."""
-
-    def __init__(self) -> None:
-        self._topics: dict[tuple[str, TopicId], OffsetCommitResponse.OffsetCommitResponseTopic] = {}
-
-    def add(self, name: str, topic_id: TopicId, partition: int, code: ErrorCode) -> None:
-        topic = self._topics.get((name, topic_id))
-        if topic is None:
-            topic = OffsetCommitResponse.OffsetCommitResponseTopic(name=name, topic_id=topic_id)
-            self._topics[name, topic_id] = topic
-        topic.partitions.append(
-            OffsetCommitResponse.OffsetCommitResponsePartition(partition_index=partition, error_code=code)
-        )
-
-    def topics(self) -> list[OffsetCommitResponse.OffsetCommitResponseTopic]:
-        return list(self._topics.values())

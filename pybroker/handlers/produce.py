@@ -5,12 +5,13 @@
   leader has written. acks -1: refused when the ISR is below ``min.insync.replicas``, answered when the high
   watermark has passed the batch, or with REQUEST_TIMED_OUT after ``timeout_ms``.
 - Idempotent producers: a batch seen before is acknowledged again with its old offset; a gap is refused.
+- Transactional producers: before a partition takes a transaction's first batch its coordinator is asked
+  (:mod:`pybroker.handlers.produce_transactions`).
 - Clients do not write to internal topics, except Kafka's own admin client id.
 
 Versions: 3 brings batches of magic 2 and transactional ids; 7 zstd; 8 errors per record (KIP-467); 10 the
-current leader in refusals (KIP-951); 13 topic ids (KIP-516).
-
-Left out for now: transactional batches are appended without asking their coordinator.
+current leader in refusals (KIP-951); 11 TRANSACTION_ABORTABLE; 12 adds its partitions to the transaction
+(KIP-890); 13 topic ids (KIP-516).
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -18,8 +19,10 @@ from collections.abc import Callable, Collection, Iterable
 import trio
 from attrs import define, frozen
 
+from pybroker.coordination.runtime.verification import TransactionVerifier
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.leader_hints import current_leader
+from pybroker.handlers.produce_transactions import NOTHING_TO_CONFIRM, Confirmed, confirm
 from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicId, TopicPartition
 from pybroker.model.topics import is_internal
@@ -104,14 +107,29 @@ class ProduceHandler:
     replicas: Replicas
     storage: StorageContext
     now_ms: Callable[[], int]
+    verifier: TransactionVerifier
 
     async def __call__(self, ctx: RequestContext, request: ProduceRequest) -> ProduceResponse | None:
         _check_transactional_id(request)
+        confirmed = NOTHING_TO_CONFIRM
+        if request.transactional_id is not None:
+            confirmed = await confirm(
+                self.verifier,
+                self.replicas,
+                ctx,
+                request.transactional_id,
+                (
+                    (TopicPartition(name, data.index), data.records)
+                    for topic, partitions in _asked(request)
+                    if (name := _topic_name(ctx, topic)) is not None
+                    for data in partitions
+                ),
+            )
         topics = []
         outcomes = []
         for topic, partitions in _asked(request):
             name = _topic_name(ctx, topic)
-            appended = [await self._append(ctx, request, name, data) for data in partitions]
+            appended = [await self._append(ctx, request, name, data, confirmed) for data in partitions]
             outcomes.extend(appended)
             topics.append(
                 ProduceResponse.TopicProduceResponse(
@@ -133,6 +151,7 @@ class ProduceHandler:
         request: ProduceRequest,
         topic: str | None,
         data: ProduceRequest.PartitionProduceData,
+        confirmed: Confirmed,
     ) -> _Outcome:
         tp = TopicPartition(topic or "", data.index)
         reply = ProduceResponse.PartitionProduceResponse(index=data.index, base_offset=UNKNOWN_OFFSET)
@@ -141,8 +160,9 @@ class ProduceHandler:
             if topic is None:
                 raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
             partition = self._partition(ctx, request.acks, tp)
+            guard = confirmed.guard(tp)
             batch = await self._validate(ctx, partition, data.records)
-            info = _append_as_leader(partition, batch, request.acks)
+            info = _append_as_leader(partition, batch, request.acks, guard)
             outcome.leadership = partition.leadership
             if partition.log.flush_is_due:
                 await flush(partition.log, self.storage)
@@ -225,13 +245,15 @@ def _check_transactional_id(request: ProduceRequest) -> None:
         raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
 
 
-def _append_as_leader(partition: Partition, batch: ValidatedBatch, acks: int) -> AppendInfo:
+def _append_as_leader(
+    partition: Partition, batch: ValidatedBatch, acks: int, guard: object | None
+) -> AppendInfo:
     """Append, after a last look at leadership: validation may have waited for a thread."""
     if not partition.is_leader:
         raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
     if acks == ACKS_ALL:
         partition.check_enough_replicas()
-    return partition.append(batch)
+    return partition.append(batch, guard=guard)
 
 
 def _topic_name(ctx: RequestContext, topic: ProduceRequest.TopicProduceData) -> str | None:

@@ -19,7 +19,10 @@ from pybroker.coordination.fetch_sessions import FetchSessionCache
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.producer_ids import ProducerIds
 from pybroker.coordination.runtime.groups import GroupCoordinator
-from pybroker.handlers.api_versions import ApiVersions
+from pybroker.coordination.runtime.markers import TransactionMarkers
+from pybroker.coordination.runtime.transactions import TransactionCoordinator
+from pybroker.coordination.runtime.verification import TransactionVerifier
+from pybroker.handlers.api_versions import ApiVersions, Features
 from pybroker.handlers.late import LateHandler
 from pybroker.handlers.leader_and_isr import LeaderAndIsrHandler
 from pybroker.handlers.metadata import MetadataHandler
@@ -46,6 +49,12 @@ class Services:
     logs: LogManager
     replicas: Replicas
     groups: GroupCoordinator
+    offsets_partitions: Callable[[], int]
+    """How many partitions ``__consumer_offsets`` has, or will have."""
+    transactions: TransactionCoordinator
+    verifier: TransactionVerifier
+    markers: TransactionMarkers
+    features: Callable[[], Features]
     old_offsets: OldOffsets
     storage: StorageContext
     controller: Controller
@@ -79,9 +88,13 @@ def build_registry(services: Services) -> tuple[Route, ...]:
     commit = LateHandler(
         "offset_commit", groups, services.old_offsets, config.offset_metadata_max_bytes, now_ms
     )
+    transactions, verifier = services.transactions, services.verifier
+    produce = LateHandler("produce", replicas, services.storage, now_ms, verifier)
+    init_producer_id = LateHandler("init_producer_id", services.producer_ids, transactions)
+    add_offsets = LateHandler("add_offsets_to_txn", transactions, services.offsets_partitions)
     update_metadata = UpdateMetadataHandler(services.publisher, orders, groups.on_partitions_deleted)
     routes = (
-        Route(0, 0, 13, LateHandler("produce", replicas, services.storage, now_ms), "Write"),
+        Route(0, 0, 13, produce, "Write"),
         Route(1, 0, 18, fetch, "Read"),
         Route(2, 0, 11, LateHandler("list_offsets", replicas), "Describe"),
         Route(3, 0, 13, MetadataHandler(services.auto_creation), "Describe"),
@@ -98,12 +111,17 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(14, 0, 5, LateHandler("sync_group", groups), "Read"),
         Route(15, 0, 6, LateHandler("describe_groups", groups), "Describe"),
         Route(16, 0, 5, LateHandler("list_groups", groups), "Describe"),
-        Route(18, 0, 4, ApiVersions(lambda: routes)),
+        Route(18, 0, 4, ApiVersions(lambda: routes, services.features)),
         Route(19, 0, 7, create_topics, "Create"),
         Route(20, 0, 6, delete_topics, "Delete"),
         Route(21, 0, 2, LateHandler("delete_records", replicas), "Delete"),
-        Route(22, 0, 5, LateHandler("init_producer_id", services.producer_ids), "IdempotentWrite"),
+        Route(22, 0, 5, init_producer_id, "IdempotentWrite"),
         Route(23, 0, 4, LateHandler("offset_for_leader_epoch", replicas), "Describe"),
+        Route(24, 0, 5, LateHandler("add_partitions_to_txn", transactions), "Write"),
+        Route(25, 0, 4, add_offsets, "Write"),
+        Route(26, 0, 5, LateHandler("end_txn", transactions), "Write"),
+        Route(27, 0, 2, LateHandler("write_txn_markers", services.markers), "ClusterAction"),
+        Route(28, 0, 5, LateHandler("txn_offset_commit", groups, verifier, now_ms), "Read"),
         Route(29, 0, 3, LateHandler("describe_acls"), "Describe"),
         Route(30, 0, 3, LateHandler("describe_acls.ChangeAclsHandler"), "Alter"),
         Route(31, 0, 3, LateHandler("describe_acls.ChangeAclsHandler"), "Alter"),
@@ -120,6 +138,8 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(56, 0, 3, LateHandler("alter_partition", services.controller_api), "ClusterAction"),
         Route(60, 0, 2, LateHandler("describe_cluster"), "Describe"),
         Route(61, 0, 0, LateHandler("describe_producers", replicas), "Read"),
+        Route(65, 0, 0, LateHandler("describe_transactions", transactions), "Describe"),
+        Route(66, 0, 2, LateHandler("list_transactions", transactions), "Describe"),
         Route(67, 0, 0, LateHandler("allocate_producer_ids", services.controller_api), "ClusterAction"),
         Route(75, 0, 0, describe_partitions, "Describe"),
     )

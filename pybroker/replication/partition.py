@@ -20,9 +20,12 @@ from pybroker.model.ids import (
     ControllerEpoch,
     LeaderEpoch,
     Offset,
+    ProducerEpoch,
+    ProducerId,
     TopicId,
     TopicPartition,
 )
+from pybroker.records.header import NO_SEQUENCE
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
 from pybroker.replication.isr import Answer, Follower, IsEligible, Leadership, Proposal, Settled
@@ -261,9 +264,18 @@ class Partition:
         """``min.insync.replicas``, as far as there are replicas at all."""
         return min(self.settings.topic.min_insync_replicas, len(self.state.replicas))
 
-    def append(self, batch: ValidatedBatch, origin: Origin = Origin.CLIENT) -> AppendInfo:
+    def start_verification(
+        self, producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: int = NO_SEQUENCE
+    ) -> object | None:
+        """Before a batch of a transaction is appended: a guard if its coordinator has to be asked first, None
+        if the transaction is open here already (KIP-890)."""
+        return self.log.start_verification(producer_id, producer_epoch, sequence)
+
+    def append(
+        self, batch: ValidatedBatch, origin: Origin = Origin.CLIENT, guard: object | None = None
+    ) -> AppendInfo:
         """Append as leader; the caller has checked leadership. Raises what the Log raises."""
-        info = self.log.append_as_leader(batch, self.state.leader_epoch, origin)
+        info = self.log.append_as_leader(batch, self.state.leader_epoch, origin, guard)
         if not info.duplicate:
             self.append_waiters.wake_all()
             self._advance_high_watermark()

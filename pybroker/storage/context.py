@@ -100,6 +100,8 @@ class StorageContext:
     trash: Trash = field(factory=Trash)
     on_failure: Callable[[str, OSError], None] = _ignore_failure
     producer_id_expiration_ms: int = 86_400_000
+    transaction_verification: bool = False
+    """Whether a transaction's first batch needs a guard (``transaction.partition.verification.enable``)."""
     random: Random = field(factory=Random)
     """For the roll jitter only."""
 

@@ -7,9 +7,9 @@ Opening one is in :mod:`pybroker.storage.loader`. Source: ``UnifiedLog`` and ``L
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pybroker.model.ids import LeaderEpoch, Offset
+from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
 from pybroker.records.control import read_end_transaction_marker
-from pybroker.records.header import CONTROL_FLAG, BatchHeader
+from pybroker.records.header import CONTROL_FLAG, TRANSACTIONAL_FLAG, BatchHeader
 from pybroker.records.layout import BATCH_HEADER, LOG_OVERHEAD_BYTES, struct_of
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
@@ -49,10 +49,17 @@ class Log(LogFiles):
     # -- append
 
     def append_as_leader(
-        self, batch: ValidatedBatch, leader_epoch: LeaderEpoch, origin: Origin = Origin.CLIENT
+        self,
+        batch: ValidatedBatch,
+        leader_epoch: LeaderEpoch,
+        origin: Origin = Origin.CLIENT,
+        guard: object | None = None,
     ) -> AppendInfo:
         """Appends one batch: checks its producer, then stamps base offset and epoch into the buffer, then
         writes.
+
+        Args:
+            guard: what :meth:`ProducerState.start_verification` gave before the transaction was verified.
 
         Raises:
             OutOfOrderSequence, InvalidProducerEpoch, InvalidTxnState, TransactionCoordinatorFenced: refused.
@@ -75,6 +82,8 @@ class Log(LogFiles):
                         self.log_start_offset,
                         True,
                     )
+                if header.attributes & TRANSACTIONAL_FLAG and self._context.transaction_verification:
+                    self.producers.check_verified(header, origin, guard)
         last = first + header.last_offset_delta
         length = header.batch_length
         size = length + LOG_OVERHEAD_BYTES
@@ -91,6 +100,14 @@ class Log(LogFiles):
             self._note_producer(segment, header, buffer, first, last)
         self.producers.end_offset = end
         return AppendInfo(first, last, batch.log_append_time_ms, self.log_start_offset)
+
+    def start_verification(
+        self, producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: int
+    ) -> object | None:
+        """See :meth:`ProducerState.start_verification`."""
+        return self.producers.start_verification(
+            producer_id, producer_epoch, sequence, self._context.now_ms()
+        )
 
     def _check_marker(self, header: BatchHeader, batch: memoryview, first: Offset) -> None:
         marker = read_end_transaction_marker(batch)

@@ -95,6 +95,19 @@ class ProducerEntry:
         return self.batches[-1].offset_delta if self.batches else 0
 
 
+class _Verification:
+    """A transaction's first batch waits for its coordinator's word (KIP-890). The object itself is the guard:
+    a marker that is written meanwhile takes it away, and with it the right to append."""
+
+    __slots__ = ("lowest_sequence", "producer_epoch", "started_ms")
+
+    def __init__(self, producer_epoch: ProducerEpoch, sequence: int, started_ms: int) -> None:
+        self.producer_epoch = producer_epoch
+        self.started_ms = started_ms
+        self.lowest_sequence = sequence
+        """Of batches that have come; later ones must not overtake it."""
+
+
 class CompletedTransaction(NamedTuple):
     """A transaction that a marker has ended; ``last_offset`` is the marker's."""
 
@@ -107,13 +120,14 @@ class CompletedTransaction(NamedTuple):
 class ProducerState:
     """The producers of one partition. ``end_offset`` is the offset up to which the log is reflected."""
 
-    __slots__ = ("_entries", "_ongoing", "_partition", "_unreplicated", "end_offset")
+    __slots__ = ("_entries", "_ongoing", "_partition", "_unreplicated", "_verifications", "end_offset")
 
     def __init__(self, partition: object, end_offset: Offset = 0) -> None:
         self._partition = partition
         self._entries: dict[ProducerId, ProducerEntry] = {}
         self._ongoing: list[tuple[Offset, ProducerId]] = []
         self._unreplicated: list[tuple[Offset, Offset]] = []
+        self._verifications: dict[ProducerId, _Verification] = {}
         self.end_offset = end_offset
 
     # -- reading
@@ -145,6 +159,44 @@ class ProducerState:
     def is_known_until(self, end_offset: Offset) -> bool:
         """Whether nothing has to be replayed to know the producers up to ``end_offset``."""
         return self.end_offset == end_offset and not self._entries and not self._unreplicated
+
+    # -- verifying
+
+    def start_verification(
+        self, producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: int, now_ms: int
+    ) -> object | None:
+        """A guard for :meth:`check_verified`, None if the producer's transaction is open already. Sequence -1
+        is that of a coordinator."""
+        entry = self._entries.get(producer_id)
+        if entry is not None and entry.txn_first_offset >= 0:
+            return None
+        known = self._verifications.get(producer_id)
+        if known is None:
+            known = self._verifications[producer_id] = _Verification(producer_epoch, sequence, now_ms)
+        elif producer_epoch > known.producer_epoch:
+            known.producer_epoch, known.lowest_sequence = producer_epoch, sequence
+        elif producer_epoch == known.producer_epoch:
+            known.lowest_sequence = min(known.lowest_sequence, sequence)
+        return known
+
+    def check_verified(self, header: BatchHeader, origin: Origin, guard: object | None) -> None:
+        """Whether the coordinator knows of the transaction that a batch belongs to.
+
+        Raises:
+            InvalidTxnState: it was not asked, or the transaction has ended since.
+            OutOfOrderSequence: an earlier batch has come already, and waits to be sent again.
+        """
+        entry = self._entries.get(header.producer_id)
+        if entry is not None and entry.txn_first_offset >= 0:
+            return
+        known = self._verifications.get(header.producer_id)
+        if known is None or known is not guard:
+            raise InvalidTxnState("Record was not part of an ongoing transaction")
+        if origin is Origin.CLIENT and header.base_sequence > known.lowest_sequence:
+            raise OutOfOrderSequence(
+                f"out of order sequence number of producer {header.producer_id} in {self._partition}: "
+                f"{header.base_sequence} (incoming), {known.lowest_sequence} (earliest seen)"
+            )
 
     # -- deciding
 
@@ -257,6 +309,7 @@ class ProducerState:
         entry.last_timestamp = timestamp
         if header.attributes & TRANSACTIONAL_FLAG and entry.txn_first_offset < 0:
             entry.txn_first_offset = first_offset
+            self._verifications.pop(producer_id, None)
             self._ongoing.append((first_offset, producer_id))
 
     def apply_marker(
@@ -277,6 +330,7 @@ class ProducerState:
             entry.producer_epoch = header.producer_epoch
             entry.batches.clear()
             entry.next_sequence = 0
+        self._verifications.pop(producer_id, None)
         entry.coordinator_epoch = marker.coordinator_epoch
         entry.last_timestamp = header.max_timestamp
         return completed
@@ -313,12 +367,16 @@ class ProducerState:
         ]
         for producer_id in expired:
             del self._entries[producer_id]
+        for producer_id, waiting in list(self._verifications.items()):
+            if waiting.started_ms <= expired_before_ms:
+                del self._verifications[producer_id]
 
     def clear(self, end_offset: Offset) -> None:
         """Forgets everybody."""
         self._entries.clear()
         self._ongoing.clear()
         self._unreplicated.clear()
+        self._verifications.clear()
         self.end_offset = end_offset
 
 

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from pybroker.coordination.effects import Writer
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
@@ -106,13 +107,15 @@ class LeavingMember:
 
 @frozen
 class CommitCall:
-    """An OffsetCommit request. Generation -1 and no member: from somebody outside of the group."""
+    """An OffsetCommit or TxnOffsetCommit request. Generation -1 and no member: from somebody outside of the
+    group. ``writer`` is the producer in whose transaction it is."""
 
     group_id: str
     offsets: Mapping[TopicPartition, CommittedOffset]
     generation: int = NO_GENERATION
     member_id: str = UNKNOWN_MEMBER
     instance_id: str | None = None
+    writer: Writer | None = None
 
 
 CommitReply: TypeAlias = Mapping[TopicPartition, ErrorCode]

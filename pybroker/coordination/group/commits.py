@@ -36,9 +36,7 @@ def commit(group: ClassicGroup, call: CommitCall, token: Token, rules: GroupRule
     if refused is not ErrorCode.NONE:
         effects.reply(token, dict.fromkeys(call.offsets, refused))
         return
-    too_long = frozenset(
-        tp for tp, one in call.offsets.items() if _length(one.metadata) > rules.max_metadata_length
-    )
+    too_long = too_long_texts(call, rules)
     storable = {tp: one for tp, one in call.offsets.items() if tp not in too_long}
     if not storable:
         effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.OFFSET_METADATA_TOO_LARGE))
@@ -59,6 +57,13 @@ def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
     if refused is not ErrorCode.NONE:
         return refused
     return ErrorCode.NONE if call.generation == group.generation else ErrorCode.ILLEGAL_GENERATION
+
+
+def too_long_texts(call: CommitCall, rules: GroupRules) -> frozenset[TopicPartition]:
+    """Partitions whose text is longer than ``offset.metadata.max.bytes``."""
+    return frozenset(
+        tp for tp, one in call.offsets.items() if _length(one.metadata) > rules.max_metadata_length
+    )
 
 
 def _length(text: str) -> int:

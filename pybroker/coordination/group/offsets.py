@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from pybroker.model.ids import LeaderEpoch, Offset, ProducerId, TopicPartition
+from pybroker.model.ids import UNKNOWN_OFFSET, LeaderEpoch, Offset, ProducerId, TopicPartition
 
 
 class CommittedOffset(NamedTuple):
@@ -29,7 +29,8 @@ class GroupOffsets:
     Attributes:
         stored: committed and kept.
         pending: appended, but not committed yet.
-        transactional: by producer id, offsets of transactions that are still open.
+        transactional: by producer id, offsets of transactions that are still open; with a batch offset of
+            -1 until they are committed to the log.
     """
 
     __slots__ = ("pending", "stored", "transactional")
@@ -72,12 +73,45 @@ class GroupOffsets:
         if known is None or known.batch_offset < stored.batch_offset:
             self.stored[tp] = stored
 
+    def prepare_transactional(
+        self, producer_id: ProducerId, commits: Mapping[TopicPartition, CommittedOffset]
+    ) -> None:
+        """The commits are being appended as part of a transaction."""
+        staged = self.transactional.setdefault(producer_id, {})
+        for tp, commit in commits.items():
+            staged[tp] = StoredOffset(commit, UNKNOWN_OFFSET)
+
+    def stage_transactional(
+        self,
+        producer_id: ProducerId,
+        commits: Mapping[TopicPartition, CommittedOffset],
+        batch_offset: Offset,
+    ) -> None:
+        """The commits are in the log, committed; they count when the transaction does."""
+        staged = self.transactional.get(producer_id, {})
+        for tp, commit in commits.items():
+            known = staged.get(tp)
+            if known is not None and known.commit == commit and known.batch_offset < batch_offset:
+                staged[tp] = StoredOffset(commit, batch_offset)
+
+    def fail_transactional(
+        self, producer_id: ProducerId, commits: Mapping[TopicPartition, CommittedOffset]
+    ) -> None:
+        """The commits will never be in the log."""
+        staged = self.transactional.get(producer_id, {})
+        for tp, commit in commits.items():
+            if staged.get(tp) == StoredOffset(commit, UNKNOWN_OFFSET):
+                del staged[tp]
+        if not staged:
+            self.transactional.pop(producer_id, None)
+
     def complete_transaction(self, producer_id: ProducerId, *, commit: bool) -> None:
         """A transaction's marker was written: its offsets count from now on, or never."""
         offsets = self.transactional.pop(producer_id, {})
         if commit:
             for tp, stored in offsets.items():
-                self.store(tp, stored)
+                if stored.batch_offset != UNKNOWN_OFFSET:
+                    self.store(tp, stored)
 
     def remove(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         """Forget partitions; returns those that had a stored offset."""

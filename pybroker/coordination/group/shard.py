@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from pybroker.coordination.effects import Effects, TimerKey, Token
-from pybroker.coordination.group import commits
+from pybroker.coordination.group import commits, transactional
 from pybroker.coordination.group.calls import (
     UNKNOWN_MEMBER,
     CommitCall,
@@ -36,7 +36,7 @@ from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import DEAD
 from pybroker.coordination.group.syncing import heartbeat, sync
 from pybroker.model.errors import ErrorCode
-from pybroker.model.ids import TopicPartition
+from pybroker.model.ids import ProducerId, TopicPartition
 
 STEPS = 32
 """Groups, or offsets, that are gone through between two looks at the clock."""
@@ -51,6 +51,8 @@ class GroupShard:
 
     def __init__(self, rules: GroupRules, unique_text: Callable[[], str]) -> None:
         self.groups: dict[str, ClassicGroup] = {}
+        self._in_transactions: dict[ProducerId, set[str]] = {}
+        """By producer, the groups whose offsets are part of its open transaction."""
         self._rules = rules
         self._joining = Joining(rules, unique_text)
 
@@ -94,12 +96,24 @@ class GroupShard:
     def commit(self, call: CommitCall, token: Token, effects: Effects) -> None:
         """Answers with a code for each partition, when the offsets are committed to the log."""
         group = self.groups.get(call.group_id)
+        if call.writer is not None:
+            group = group or self._create(call.group_id, effects)
+            self._in_transactions.setdefault(call.writer.producer_id, set()).add(call.group_id)
+            transactional.commit(group, call, call.writer, token, self._rules, effects)
+            return
         if group is None:
             if call.generation >= 0:
                 effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.ILLEGAL_GENERATION))
                 return
             group = self._create(call.group_id, effects)
         commits.commit(group, call, token, self._rules, effects)
+
+    def complete_transaction(self, producer_id: ProducerId, *, is_commit: bool) -> None:
+        """The marker that ends a producer's transaction is in the log of this partition."""
+        for group_id in self._in_transactions.pop(producer_id, ()):
+            group = self.groups.get(group_id)
+            if group is not None:
+                group.offsets.complete_transaction(producer_id, commit=is_commit)
 
     def fetch(
         self, group_id: str, partitions: Iterable[TopicPartition] | None, *, require_stable: bool
@@ -187,6 +201,8 @@ class GroupShard:
             effects = Effects(now_ms)
             for group in groups:
                 self.groups[group.group_id] = group
+                for producer_id in group.offsets.transactional:
+                    self._in_transactions.setdefault(producer_id, set()).add(group.group_id)
                 if len(group.members) > self._rules.max_size:
                     prepare(group, self._rules, effects, "the loaded group is over group.max.size")
                 for member in group.members.values():

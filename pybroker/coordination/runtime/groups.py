@@ -29,7 +29,7 @@ from pybroker.coordination.runtime.partition_log import PartitionLog
 from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot
 from pybroker.instruments.clock import TimerQueue
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import LeaderEpoch, TopicPartition
+from pybroker.model.ids import LeaderEpoch, ProducerEpoch, ProducerId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
 from pybroker.records.header import CompressionType
 from pybroker.replication.replicas import LeadershipChange
@@ -156,6 +156,30 @@ class GroupCoordinator:
         slot = self._slot(call.group_id, may_be_empty=True)
         reply: CommitReply = await self._shards.ask(slot, slot.shard.commit, call)
         return reply
+
+    def start_transaction(
+        self, group_id: str, producer_id: ProducerId, producer_epoch: ProducerEpoch
+    ) -> tuple[TopicPartition, object | None]:
+        """Before offsets are committed in a transaction: the partition that they go to, and a guard if the
+        transaction's coordinator has to be asked about it first."""
+        slot = self._slot(group_id)
+        guard = slot.log.start_verification(producer_id, producer_epoch)
+        return TopicPartition(CONSUMER_OFFSETS, slot.index), guard
+
+    def on_marker(self, index: int, producer_id: ProducerId, is_commit: bool) -> None:
+        """A partition of the offsets topic has got the marker that ends a transaction. While it is loaded
+        that has to wait: it is not known whether the marker was read."""
+        try:
+            slot = self._shards.serving(index)
+        except ApiError:
+            self._shards.spawn(self._complete_later, index, producer_id, is_commit)
+        else:
+            slot.shard.complete_transaction(producer_id, is_commit=is_commit)
+
+    async def _complete_later(self, index: int, producer_id: ProducerId, is_commit: bool) -> None:
+        slot = await self._shards.when_loaded(index)
+        if slot is not None:
+            slot.shard.complete_transaction(producer_id, is_commit=is_commit)
 
     def fetch(
         self, group_id: str, partitions: Iterable[TopicPartition] | None, *, require_stable: bool

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from pybroker.model.ids import LeaderEpoch, Offset
+from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
 
 
 class CoordinatorLog(Protocol):
@@ -26,15 +26,23 @@ class CoordinatorLog(Protocol):
         """
         ...
 
-    def append(self, batch: bytes, *, all_replicas: bool) -> tuple[Offset, Offset]:
+    def append(
+        self, batch: bytes, *, all_replicas: bool, guard: object | None = None
+    ) -> tuple[Offset, Offset]:
         """Append one batch; returns its first offset and the end (exclusive).
 
         Args:
             all_replicas: refuse when the ISR is too small for ``acks=-1``.
+            guard: of a transactional batch, what :meth:`start_verification` gave.
 
         Raises:
             ApiError: what a producer would be told.
         """
+        ...
+
+    def start_verification(self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> object | None:
+        """Before a batch of a transaction is appended: a guard if its coordinator has to be asked first, None
+        if the transaction is open here already."""
         ...
 
     def is_committed(self, end_offset: Offset) -> bool:

@@ -4,7 +4,7 @@ import trio
 from attrs import frozen
 
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import LeaderEpoch, Offset
+from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import CompressionType, TimestampType, read_batch_header
 from pybroker.records.policy import Origin, ValidationPolicy
@@ -44,7 +44,9 @@ class PartitionLog:
         finally:
             found.slice.release()
 
-    def append(self, batch: bytes, *, all_replicas: bool) -> tuple[Offset, Offset]:
+    def append(
+        self, batch: bytes, *, all_replicas: bool, guard: object | None = None
+    ) -> tuple[Offset, Offset]:
         partition = self.partition
         if not self.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
@@ -52,12 +54,15 @@ class PartitionLog:
             partition.check_enough_replicas()
         try:
             validated = _validated(batch, partition.settings.validation, partition)
-            info = partition.append(validated, Origin.COORDINATOR)
+            info = partition.append(validated, Origin.COORDINATOR, guard)
         except StorageError as error:
             raise api_error(error) from error
         except InvalidRecords as error:
             raise ApiError(error.code, error.message) from error
         return info.first_offset, info.last_offset + 1
+
+    def start_verification(self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> object | None:
+        return self.partition.start_verification(producer_id, producer_epoch)
 
     def is_committed(self, end_offset: Offset) -> bool:
         partition = self.partition

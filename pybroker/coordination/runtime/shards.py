@@ -4,9 +4,9 @@ partition, served while it leads, unloaded when it ceases to.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import trio
 from attrs import frozen
@@ -17,6 +17,7 @@ from pybroker.coordination.effects import (
     Effects,
     Outcome,
     Reply,
+    SendMarkers,
     StartTimer,
     StopTimer,
     TimerKey,
@@ -27,7 +28,7 @@ from pybroker.coordination.runtime.log_port import CoordinatorLog
 from pybroker.instruments.clock import Timer, TimerQueue
 from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import NO_LEADER_EPOCH, LeaderEpoch, Offset
+from pybroker.model.ids import NO_LEADER_EPOCH, LeaderEpoch, Offset, TopicPartition
 from pybroker.records.builder import RecordBatchBuilder
 from pybroker.records.header import CompressionType
 from pybroker.storage.errors import StorageError
@@ -35,6 +36,12 @@ from pybroker.storage.errors import StorageError
 logger = logging.getLogger(__name__)
 
 ACKS_ALL = -1
+
+MARKER_RETRY_S = 0.1
+"""How long markers that failed wait before they are sent again."""
+
+WriteMarkers: TypeAlias = Callable[[SendMarkers, LeaderEpoch], Awaitable[Mapping[TopicPartition, ErrorCode]]]
+"""Writes transaction markers wherever they belong, as the coordinator of that epoch; one code for each."""
 
 
 class Shard(Protocol):
@@ -85,6 +92,7 @@ class Slot(Generic[S]):
         self.shard = shard
         self.log = log
         self.is_loading = True
+        self.loaded = trio.Event()
         self._is_over = False
         self.timers: dict[TimerKey, Timer] = {}
 
@@ -95,6 +103,7 @@ class Slot(Generic[S]):
 
     def end(self) -> None:
         self._is_over = True
+        self.loaded.set()
         for timer in self.timers.values():
             timer.cancel()
         self.timers.clear()
@@ -120,6 +129,7 @@ class Shards(Generic[S]):
     Args:
         name: of the topic, for logs.
         make_shard: makes the state machine of a partition that is new here.
+        write_markers: for coordinators that end transactions.
     """
 
     def __init__(
@@ -129,12 +139,14 @@ class Shards(Generic[S]):
         now_ms: Callable[[], int],
         timers: TimerQueue,
         settings: ShardSettings,
+        write_markers: WriteMarkers | None = None,
     ) -> None:
         self._name = name
         self._make_shard = make_shard
         self._now_ms = now_ms
         self._timers = timers
         self._settings = settings
+        self._write_markers = write_markers
         self._slots: dict[int, Slot[S]] = {}
         self._nursery: trio.Nursery | None = None
         self._loading = trio.Lock()
@@ -232,6 +244,7 @@ class Shards(Generic[S]):
             await self._unload(slot)
             return
         slot.is_loading = False
+        slot.loaded.set()
         logger.info(
             "%s-%d is loaded, in epoch %d, after %d ms",
             self._name,
@@ -257,6 +270,13 @@ class Shards(Generic[S]):
         if slot.is_loading:
             raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
         return slot
+
+    async def when_loaded(self, index: int) -> Slot[S] | None:
+        """The slot of a partition as soon as it is served; None if it is not led here any more."""
+        slot = self._slots.get(index)
+        if slot is not None:
+            await slot.loaded.wait()
+        return None if slot is None or slot.is_over() else slot
 
     async def ask(self, slot: Slot[S], decide: Callable[[C, Token, Effects], None], call: C) -> Any:
         """The answer to a call that may have to wait for other members, or for the log."""
@@ -287,6 +307,8 @@ class Shards(Generic[S]):
                     timer.cancel()
             elif type(item) is Append:
                 todo.extend(self._append(slot, item))
+            elif type(item) is SendMarkers:
+                self.spawn(self._send_markers, slot, item)
 
     def _start_timer(self, slot: Slot[S], item: StartTimer) -> None:
         if slot.is_over():
@@ -309,7 +331,8 @@ class Shards(Generic[S]):
         try:
             if slot.is_over():
                 raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-            first, end = slot.log.append(self._batch(item), all_replicas=waits)
+            guard = None if item.writer is None else item.writer.guard
+            first, end = slot.log.append(self._batch(item), all_replicas=waits, guard=guard)
         except ApiError as error:
             if item.then is None:
                 logger.warning("%s-%d: tombstones not written: %s", self._name, slot.index, error)
@@ -320,7 +343,17 @@ class Shards(Generic[S]):
         return ()
 
     def _batch(self, item: Append) -> bytes:
-        builder = RecordBatchBuilder(compression=self._settings.compression)
+        compression, writer = self._settings.compression, item.writer
+        if writer is None:
+            builder = RecordBatchBuilder(compression=compression)
+        else:
+            builder = RecordBatchBuilder(
+                compression=compression,
+                producer_id=writer.producer_id,
+                producer_epoch=writer.producer_epoch,
+                base_sequence=0,
+                is_transactional=True,
+            )
         for key, value in item.records:
             builder.append(key, value, item.timestamp_ms)
         return builder.build()
@@ -341,6 +374,20 @@ class Shards(Generic[S]):
             outcome = Outcome(ErrorCode.NONE, first)
         effects = Effects(self._now_ms())
         effects.items.extend(self._settle(item, outcome))
+        self.carry_out(slot, effects)
+
+    async def _send_markers(self, slot: Slot[S], item: SendMarkers) -> None:
+        """Who sends markers is told how they fared as long as it leads; a new leader sends them again."""
+        if item.is_retry:
+            await trio.sleep(MARKER_RETRY_S)
+        assert self._write_markers is not None
+        if slot.is_over():
+            return
+        codes = await self._write_markers(item, slot.log.leader_epoch)
+        if slot.is_over():
+            return
+        effects = Effects(self._now_ms())
+        item.then.settle(codes, effects)
         self.carry_out(slot, effects)
 
 

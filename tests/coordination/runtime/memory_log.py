@@ -34,7 +34,10 @@ class MemoryLog:
                 found += batch
         return found
 
-    def append(self, batch: bytes, *, all_replicas: bool) -> tuple[int, int]:
+    def start_verification(self, producer_id: int, producer_epoch: int) -> object | None:
+        return None
+
+    def append(self, batch: bytes, *, all_replicas: bool, guard: object | None = None) -> tuple[int, int]:
         if not self.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if self.refusal is not None and all_replicas:

@@ -1,0 +1,124 @@
+"""The part of Produce that belongs to transactions (KIP-890).
+
+A partition takes the first batch of a transaction only when the transaction's coordinator says that the
+partition is part of it; from version 12 the coordinator makes it so. Between question and append a marker may
+end the transaction: the log's guard notices.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from attrs import field, frozen
+
+from pybroker.coordination.runtime.verification import Support, TransactionVerifier
+from pybroker.coordination.transaction.calls import Producer
+from pybroker.handlers.context import RequestContext
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import TopicPartition
+from pybroker.records.errors import InvalidRecords
+from pybroker.records.header import is_transactional, read_batch_header
+from pybroker.replication.replicas import Replicas
+
+FIRST_VERSION_WITH_ABORTABLE = 11
+FIRST_VERSION_THAT_ADDS = 12
+
+_TRY_AGAIN = frozenset(
+    {
+        ErrorCode.NETWORK_EXCEPTION,
+        ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+        ErrorCode.COORDINATOR_NOT_AVAILABLE,
+        ErrorCode.NOT_COORDINATOR,
+    }
+)
+"""Answers of the coordinator that producers do not expect from a partition: they are told
+NOT_ENOUGH_REPLICAS, which they try again without looking for other leaders."""
+
+
+@frozen
+class Confirmed:
+    """What is known of the partitions of one request.
+
+    Attributes:
+        guards: by partition whose transaction was asked about.
+        refusals: why a partition may not be written.
+    """
+
+    guards: Mapping[TopicPartition, object] = field(factory=dict)
+    refusals: Mapping[TopicPartition, ApiError] = field(factory=dict)
+
+    def guard(self, tp: TopicPartition) -> object | None:
+        """What the log wants to see; None when nobody had to be asked.
+
+        Raises:
+            ApiError: the coordinator does not agree.
+        """
+        refused = self.refusals.get(tp)
+        if refused is not None:
+            raise refused
+        return self.guards.get(tp)
+
+
+NOTHING_TO_CONFIRM = Confirmed()
+
+
+async def confirm(
+    verifier: TransactionVerifier,
+    replicas: Replicas,
+    ctx: RequestContext,
+    transactional_id: str,
+    batches: Iterable[tuple[TopicPartition, memoryview | None]],
+) -> Confirmed:
+    """Have the transactional batches of a request confirmed, all at once.
+
+    Raises:
+        ApiError: INVALID_PRODUCER_ID_MAPPING, the batches are of several producers.
+    """
+    support = _support(ctx)
+    if not verifier.concerns(support):
+        return NOTHING_TO_CONFIRM
+    guards: dict[TopicPartition, object] = {}
+    producers: set[Producer] = set()
+    for tp, records in batches:
+        if records is None or not is_transactional(records):
+            continue
+        try:
+            header = read_batch_header(records)
+        except InvalidRecords:
+            continue  # refused with all its reasons when it is validated
+        if header.producer_id < 0:
+            continue
+        producers.add(Producer(header.producer_id, header.producer_epoch))
+        partition = replicas.find(tp)
+        if partition is None or not partition.is_leader:
+            continue
+        guard = partition.start_verification(header.producer_id, header.producer_epoch, header.base_sequence)
+        if guard is not None:
+            guards[tp] = guard
+    if len(producers) > 1:
+        raise ApiError(
+            ErrorCode.INVALID_PRODUCER_ID_MAPPING,
+            "Transactional records contained more than one producer ID",
+        )
+    if not guards:
+        return NOTHING_TO_CONFIRM
+    codes = await verifier.confirm(transactional_id, producers.pop(), guards, support)
+    refusals = {tp: _refusal(code, support) for tp, code in codes.items() if code is not ErrorCode.NONE}
+    return Confirmed(guards, refusals)
+
+
+def _support(ctx: RequestContext) -> Support:
+    if ctx.api_version >= FIRST_VERSION_THAT_ADDS:
+        return Support.ADDS
+    return Support.ABORTABLE if ctx.api_version >= FIRST_VERSION_WITH_ABORTABLE else Support.OLD_ERRORS
+
+
+def _refusal(code: ErrorCode, support: Support) -> ApiError:
+    if code is ErrorCode.INVALID_TXN_STATE:
+        return ApiError(code, "Partition was not added to the transaction")
+    is_busy = code is ErrorCode.CONCURRENT_TRANSACTIONS and support is not Support.ADDS
+    if is_busy or code in _TRY_AGAIN:
+        return ApiError(
+            ErrorCode.NOT_ENOUGH_REPLICAS,
+            "Unable to verify the partition has been added to the transaction. "
+            f"Underlying error: {code.name}",
+        )
+    return ApiError(code)

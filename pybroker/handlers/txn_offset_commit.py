@@ -1,0 +1,103 @@
+"""TxnOffsetCommit (key 28), versions 0 to 5: positions that count when a transaction commits.
+
+- Each partition has its own answer; topics that do not exist do not hinder the others.
+- Answered when the offsets are in the coordinator's log. They are unstable (OffsetFetch v7) until the marker.
+
+Versions: 2 leader epochs; 3 member and generation are checked (KIP-447); 4 TRANSACTION_ABORTABLE (KIP-890);
+5 adds the group to the transaction by itself.
+
+Left out: version 6, topic ids (KIP-1319).
+"""
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from pybroker.coordination.effects import Writer
+from pybroker.coordination.group.calls import CommitCall, CommitReply
+from pybroker.coordination.group.errors import commit_error
+from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.runtime.groups import GroupCoordinator
+from pybroker.coordination.runtime.verification import Support, TransactionVerifier
+from pybroker.coordination.transaction.calls import Producer
+from pybroker.handlers.commit_replies import CommitReplies
+from pybroker.handlers.context import RequestContext
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import TopicPartition
+from pybroker.protocol.messages import TxnOffsetCommitRequest, TxnOffsetCommitResponse
+
+FIRST_VERSION_WITH_LOADING = 2
+FIRST_VERSION_WITH_ABORTABLE = 4
+FIRST_VERSION_THAT_ADDS = 5
+
+
+@frozen
+class TxnOffsetCommitHandler:
+    groups: GroupCoordinator
+    verifier: TransactionVerifier
+    now_ms: Callable[[], int]
+
+    async def __call__(self, ctx: RequestContext, request: TxnOffsetCommitRequest) -> TxnOffsetCommitResponse:
+        replies = CommitReplies(
+            TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic,
+            TxnOffsetCommitResponse.TxnOffsetCommitResponsePartition,
+        )
+        commits: dict[TopicPartition, CommittedOffset] = {}
+        for topic in request.topics:
+            for partition in topic.partitions:
+                tp = TopicPartition(topic.name, partition.partition_index)
+                if ctx.image.partition(tp) is None:
+                    replies.add(tp, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+                else:
+                    commits[tp] = CommittedOffset(
+                        partition.committed_offset,
+                        partition.committed_leader_epoch,
+                        partition.committed_metadata or "",
+                        self.now_ms(),
+                    )
+        if commits:
+            try:
+                codes = await self._keep(ctx, request, commits)
+            except ApiError as error:
+                codes = dict.fromkeys(commits, error.code)
+            for tp, code in codes.items():
+                replies.add(tp, _in_words_of(ctx, code))
+        return TxnOffsetCommitResponse(topics=replies.topics())
+
+    async def _keep(
+        self,
+        ctx: RequestContext,
+        request: TxnOffsetCommitRequest,
+        commits: dict[TopicPartition, CommittedOffset],
+    ) -> CommitReply:
+        producer = Producer(request.producer_id, request.producer_epoch)
+        if producer.producer_id < 0 or producer.producer_epoch < 0:
+            raise ApiError(ErrorCode.INVALID_PRODUCER_ID_MAPPING)
+        tp, guard = self.groups.start_transaction(request.group_id, *producer)
+        support = _support(ctx)
+        if guard is not None and self.verifier.concerns(support):
+            codes = await self.verifier.confirm(request.transactional_id, producer, [tp], support)
+            if codes[tp] is not ErrorCode.NONE:
+                raise ApiError(commit_error(codes[tp]))
+        call = CommitCall(
+            request.group_id,
+            commits,
+            request.generation_id_or_member_epoch,
+            request.member_id,
+            request.group_instance_id,
+            Writer(*producer, guard),
+        )
+        return await self.groups.commit(call)
+
+
+def _support(ctx: RequestContext) -> Support:
+    if ctx.api_version >= FIRST_VERSION_THAT_ADDS:
+        return Support.ADDS
+    return Support.ABORTABLE if ctx.api_version >= FIRST_VERSION_WITH_ABORTABLE else Support.OLD_ERRORS
+
+
+def _in_words_of(ctx: RequestContext, code: ErrorCode) -> ErrorCode:
+    """Producers before Kafka 2.0 do not expect that a coordinator loads (KAFKA-7296)."""
+    if code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS and ctx.api_version < FIRST_VERSION_WITH_LOADING:
+        return ErrorCode.COORDINATOR_NOT_AVAILABLE
+    return code
