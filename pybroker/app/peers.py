@@ -34,7 +34,7 @@ def transaction_peer_settings(broker_id: BrokerId, config: BrokerConfig) -> Peer
 
 
 class TransactionPeers:
-    """Other brokers, as transactions need them: an :class:`~pybroker.coordination.runtime.markers.OtherBrokers`.
+    """Other brokers, as transactions need them: the ``OtherBrokers`` of ``coordination/runtime/markers.py``.
 
     A connection for each kind of request, so that none waits for replicas that another one waits for.
 
