@@ -10,6 +10,7 @@ import sys
 KINDS = {
     "mutated-frames": "interop.soak.mutated_frames",
     "many-partitions": "interop.soak.many_partitions",
+    "cluster-chaos": "interop.soak.cluster_chaos",
 }
 
 

@@ -52,10 +52,15 @@ class PybrokerServer:
     name = "pybroker"
     START_TIMEOUT_S = 30.0
 
-    def __init__(self, overrides: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        overrides: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        port: int | None = None,
+    ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="interop-pybroker-"))
         self._owns_folder = folder is None
-        self.port = free_port()
+        self.port = port or free_port()
         settings = {
             "listeners": f"PLAINTEXT://{LOCALHOST}:{self.port}",
             "advertised.listeners": f"PLAINTEXT://{LOCALHOST}:{self.port}",
