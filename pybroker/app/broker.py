@@ -58,6 +58,7 @@ from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, To
 from pybroker.model.topics import CONSUMER_OFFSETS
 from pybroker.replication.cleaner import LogCleaner
 from pybroker.replication.fetcher import Fetchers
+from pybroker.replication.log_dir_moves import LogDirMoves
 from pybroker.replication.maintenance import Maintenance
 from pybroker.replication.partition import Partition, open_partition
 from pybroker.replication.replicas import LeadershipChange, Replicas
@@ -67,7 +68,8 @@ from pybroker.server.listener import CannotListen, Server
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirUnusable
 from pybroker.storage.files import Files, system_files
-from pybroker.storage.log_manager import LoadProgress, LogManager
+from pybroker.storage.log_loading import LoadProgress
+from pybroker.storage.log_manager import LogManager
 
 logger = logging.getLogger(__name__)
 
@@ -259,6 +261,9 @@ class Broker:
             self._on_leadership,
             self._replication.fetchers,
         )
+        self._moves = LogDirMoves(
+            lambda: self.config, self.clock, self.timers, self._storage, self._logs, replicas
+        )
         self._groups = GroupCoordinator(
             config,
             self.clock.now_ms,
@@ -312,6 +317,7 @@ class Broker:
             configs=configs,
             logs=self._logs,
             replicas=replicas,
+            moves=self._moves,
             groups=self._groups,
             offsets_partitions=self._offsets_partitions,
             transactions=transactions.coordinator,
@@ -382,6 +388,7 @@ class Broker:
         )
         self._maintenance = maintenance
         nursery.start_soon(maintenance.run)
+        nursery.start_soon(self._moves.run)
         await nursery.start(server.run)
         # Another broker that is the controller can tell us of ourselves only over this port.
         await self._until_known()
@@ -429,6 +436,7 @@ class Broker:
         self.replicas.stop()
         await self._server.stop(STOP_GRACE_S)
         await self._maintenance.cleaner.stop()
+        await self._moves.stop()
         self._logs.checkpoint_high_watermarks(self._maintenance.high_watermarks())
         await trio.to_thread.run_sync(lambda: self._logs.close(broker_epoch=self.broker_epoch))
 
@@ -454,6 +462,7 @@ class Broker:
         logger.debug("%s: %s", change.partition.tp, "leading" if change.is_leader else "no longer leading")
         self._groups.on_leadership(change)
         self._transactions.on_leadership(change)
+        self._moves.resume(change.partition)
 
     def _offsets_partitions(self) -> int:
         """How many partitions the offsets topic has, or will have once it is created."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 from attrs import evolve, fields, frozen
 
 from pybroker.config.consistency import check_consistency
-from pybroker.config.definitions import broker_keys, find_broker_key
+from pybroker.config.definitions import broker_keys, broker_quota_keys, find_broker_key
 from pybroker.config.layers import Layers
 from pybroker.config.listeners import Listeners, read_listeners, split_list, split_map
 from pybroker.config.values import ConfigValue, InvalidConfig, InvalidValue
@@ -230,6 +230,18 @@ class BrokerConfig:
             KeyError: there is no such key.
         """
         return self.values[name]
+
+    def replication_rate(self, name: str) -> int:
+        """A throttle in bytes per second that is only ever set at run time, for instance
+        ``leader.replication.throttled.rate``; the largest int64 when it is not.
+
+        Raises:
+            KeyError: there is no such key.
+        """
+        row = broker_quota_keys[name]
+        layers = self.layers
+        is_set = name in layers.dynamic_broker or name in layers.dynamic_default
+        return cast("int", self.values[name] if is_set else row.default)
 
     def listener_value(self, listener: str, name: str, *, mechanism: str | None = None) -> ConfigValue:
         """The value of a key for one listener: ``listener.name.<listener>.[<mechanism>.]<name>`` if it was

@@ -31,6 +31,7 @@ from pybroker.handlers.stop_replica import StopReplicaHandler
 from pybroker.handlers.update_metadata import UpdateMetadataHandler
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.publisher import Publisher
+from pybroker.replication.log_dir_moves import LogDirMoves
 from pybroker.replication.replicas import Replicas
 from pybroker.storage.context import StorageContext
 from pybroker.storage.log_manager import LogManager
@@ -48,6 +49,7 @@ class Services:
     configs: ConfigChanges
     logs: LogManager
     replicas: Replicas
+    moves: LogDirMoves
     groups: GroupCoordinator
     offsets_partitions: Callable[[], int]
     """How many partitions ``__consumer_offsets`` has, or will have."""
@@ -127,6 +129,7 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(31, 0, 3, LateHandler("describe_acls.ChangeAclsHandler"), "Alter"),
         Route(32, 0, 4, describe_configs, "DescribeConfigs"),
         Route(33, 0, 2, LateHandler("alter_configs", services.configs_admin), "AlterConfigs"),
+        Route(34, 0, 2, LateHandler("alter_replica_log_dirs", services.moves), "Alter"),
         Route(35, 0, 4, LateHandler("describe_log_dirs", services.logs, replicas), "Describe"),
         Route(37, 0, 3, LateHandler("create_partitions", services.topics, is_controller), "Alter"),
         Route(42, 0, 2, LateHandler("delete_groups", groups), "Delete"),

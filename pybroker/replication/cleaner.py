@@ -110,7 +110,10 @@ class LogCleaner:
     def _may_be_cleaned(self, partition: Partition) -> bool:
         tp = partition.tp
         return (
-            tp not in self._in_progress and tp not in self.uncleanable and self.logs.get(tp) is partition.log
+            tp not in self._in_progress
+            and tp not in self.uncleanable
+            and self.logs.get(tp) is partition.log
+            and self.logs.future(tp) is None
         )
 
     def _assess(self, partition: Partition) -> LogToClean | None:
@@ -207,6 +210,8 @@ class _Clean:
         log = self._log
         if self._cleaner.logs.get(log.topic_partition) is not log or log.directory != self._directory:
             raise _Aborted("it is gone")
+        if self._cleaner.logs.future(log.topic_partition) is not None:
+            raise _Aborted("it is being moved to another directory")
         if log.cuts != self._cuts:
             raise _Aborted("it was truncated")
         present = {id(segment) for segment in log.segments}

@@ -193,6 +193,14 @@ class Partition:
         self.waiters.wake_all()
         self.append_waiters.wake_all()
 
+    def replace_log(self, log: Log) -> None:
+        """Go on with a log that ends where the present one ends: it was moved to another directory."""
+        log.update_config(self.settings.log)
+        if self.is_leader:
+            log.assign_epoch_start(self.leader_epoch, log.log_end_offset)
+        log.on_high_watermark(self.high_watermark)
+        self.log = log
+
     # -- roles ---------------------------------------------------------------------------------------
 
     def make_leader(self, state: PartitionState) -> None:

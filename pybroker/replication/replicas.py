@@ -136,6 +136,10 @@ class Replicas:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return partition
 
+    def is_offline(self, tp: TopicPartition) -> bool:
+        """Whether the partition is in a log directory that has failed."""
+        return tp in self._offline
+
     # -- failed disks --------------------------------------------------------------------------------
 
     def log_dir_failed(self, log_dir: str) -> list[TopicPartition]:

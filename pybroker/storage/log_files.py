@@ -357,13 +357,19 @@ class LogFiles:
         for segment in self._segments:
             segment.close_handle()
 
-    def move_directory(self, path: str) -> None:
-        """Renames the partition's directory; open slices stay readable."""
+    def move_directory(self, path: str, *, sync: bool = False) -> None:
+        """Renames the partition's directory within its log directory; open slices stay readable.
+
+        Args:
+            sync: makes the new name durable, blocking.
+        """
         try:
             self._context.files.rename(self._place.path, path)
+            self._place.path = path
+            if sync:
+                self._context.files.fsync_dir(self.log_dir)
         except OSError as error:
             self._fail(error)
-        self._place.path = path
 
     def assign_topic_id(self, topic_id: TopicId) -> None:
         """Writes ``partition.metadata``, durable with the next flush. A log keeps the id it has."""

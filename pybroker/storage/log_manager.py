@@ -1,227 +1,30 @@
-"""All logs of a broker over all its log directories: start, creation, deletion, checkpoints, clean stop.
+"""All logs of a broker over all its log directories: creation, moves, deletion, checkpoints, clean stop.
 
-Source: ``LogManager`` of Kafka 3.9.
+Starting is in :mod:`pybroker.storage.log_loading`. Source: ``LogManager`` of Kafka 3.9.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-
-from attrs import Factory, define, frozen
 
 from pybroker.model.ids import Offset, TopicId, TopicPartition
 from pybroker.storage import checkpoints, names
-from pybroker.storage.context import StorageContext
-from pybroker.storage.errors import LogDirFailed, LogDirUnusable, StorageError
+from pybroker.storage.errors import LogDirFailed, StorageError
 from pybroker.storage.flush import FlushJob
 from pybroker.storage.handles import join
-from pybroker.storage.loader import create_log, open_log
+from pybroker.storage.loader import create_log
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
-from pybroker.storage.log_dirs import LogDir, LogDirs
-from pybroker.storage.names import DirectoryKind, PartitionDirectory
-from pybroker.storage.recovery import bytes_to_check, recover_partition
-from pybroker.storage.recovery_workers import Outcome, RecoveryTask, run_tasks
+from pybroker.storage.log_loading import LoadedLogs, LogLoading
+from pybroker.storage.names import DirectoryKind
 
 logger = logging.getLogger(__name__)
 
-_IGNORED_DIRECTORIES = frozenset({"remote-log-index-cache"})
-WORKER_BYTES = 256 << 20
-"""Below this, recovering is faster than starting processes for it."""
 
-_IGNORED_TOPIC = "__cluster_metadata"
-
-
-@frozen
-class LoadProgress:
-    """How far loading is, for a progress bar or log lines."""
-
-    log_dir: str
-    partitions_done: int
-    partitions_total: int
-    recovering: bool
-    """Whether the last stop was unclean, so that records are checked."""
-
-
-@define(eq=False)
-class _Work:
-    """A partition's directory that is to be opened."""
-
-    log_dir: LogDir
-    path: str
-    parsed: PartitionDirectory
-    log_start_offset: Offset
-    recovery_point: Offset
-    cleaned_offset: Offset | None
-    is_clean: bool
-
-
-@define(eq=False)
-class _Logs:
-    current: dict[TopicPartition, Log] = Factory(dict)
-    future: dict[TopicPartition, Log] = Factory(dict)
-    stray: dict[TopicPartition, str] = Factory(dict)
-
-
-class LogManager(LogDirs):
+class LogManager(LogLoading):
     """The logs of one broker. Call :meth:`lock`, :meth:`owner` or :meth:`claim`, then :meth:`load`."""
-
-    def __init__(
-        self,
-        log_dirs: Sequence[str],
-        context: StorageContext,
-        *,
-        config_of: Callable[[str], LogConfig] = lambda _topic: LogConfig(),
-        recover: Callable[..., object] = recover_partition,
-    ) -> None:
-        """Nothing is touched yet.
-
-        Args:
-            log_dirs: paths; the first one is where a single node keeps its metadata.
-            config_of: the configuration of a topic, asked at load and at creation without a config.
-            recover: recovers one partition's directory; as :func:`recover_partition`.
-        """
-        super().__init__(log_dirs, context)
-        self._config_of = config_of
-        self._recover = recover
-        self._logs = _Logs()
-        self._surveys: dict[str, list[_Work]] = {}
-
-    # -- start
-
-    def recover_in_workers(
-        self,
-        progress: Callable[[LoadProgress], None] | None = None,
-        *,
-        workers: int = 2,
-        least_bytes: int = WORKER_BYTES,
-    ) -> None:
-        """Recovers what an unclean stop left, in processes of their own, before :meth:`load`; blocking.
-
-        May be called in a thread. Does nothing when there is little to check: then :meth:`load` does it.
-
-        Args:
-            workers: processes per log directory (``num.recovery.threads.per.data.dir``).
-        """
-        self._survey_all()
-        tasks = {
-            item.path: (self._task(item), item)
-            for work in self._surveys.values()
-            for item in work
-            if not item.is_clean and item.parsed.kind in (DirectoryKind.CURRENT, DirectoryKind.FUTURE)
-        }
-        if sum(task.size_in_bytes for task, _item in tasks.values()) < least_bytes:
-            return
-        counts = dict.fromkeys(self._surveys, 0)
-
-        def done(task: RecoveryTask, outcome: Outcome) -> None:
-            item = tasks[task.directory][1]
-            path = item.log_dir.path
-            counts[path] += 1
-            if isinstance(outcome, OSError):
-                self._take_offline(path, outcome)
-            elif outcome is not None:
-                item.is_clean = True
-            if progress is not None:
-                progress(LoadProgress(path, counts[path], len(self._surveys[path]), recovering=True))
-
-        dirty_dirs = {item.log_dir.path for _task, item in tasks.values()}
-        run_tasks([task for task, _item in tasks.values()], workers * len(dirty_dirs), done)
-
-    def _task(self, item: _Work) -> RecoveryTask:
-        partition = item.parsed.topic_partition
-        return RecoveryTask(
-            item.path,
-            partition,
-            self._config_of(partition.topic),
-            item.log_start_offset,
-            item.recovery_point,
-            self._context.now_ms(),
-            self._context.producer_id_expiration_ms,
-            bytes_to_check(self._files, item.path, item.recovery_point),
-        )
-
-    def _survey_all(self) -> None:
-        for path in self.online_dirs():
-            if path not in self._surveys:
-                try:
-                    self._surveys[path] = self._survey(self.dirs[path])
-                except OSError as error:
-                    self._take_offline(path, error)
-
-    def load(self, progress: Callable[[LoadProgress], None] | None = None) -> None:
-        """Opens every partition, after recovery where the last stop was unclean."""
-        for _ in self.load_steps(progress):
-            pass
-
-    def load_steps(self, progress: Callable[[LoadProgress], None] | None = None) -> Iterator[None]:
-        """As :meth:`load`, one partition a step, for a caller with other things to do between."""
-        self._survey_all()
-        for path, work in self._surveys.items():
-            log_dir = self.dirs[path]
-            for number, item in enumerate(work, 1):
-                if path not in self.online_dirs():
-                    break
-                try:
-                    self._load_one(item)
-                except OSError as error:
-                    self._take_offline(log_dir.path, error)
-                if progress is not None:
-                    progress(LoadProgress(log_dir.path, number, len(work), not log_dir.was_clean))
-                yield
-            log_dir.is_loaded = log_dir.is_online
-
-    def _survey(self, log_dir: LogDir) -> list[_Work]:
-        log_dir.was_clean = checkpoints.take_clean_shutdown_mark(self._files, log_dir.path)
-        recovery_points = self._read_checkpoint(log_dir, names.RECOVERY_POINT_CHECKPOINT)
-        log_starts = self._read_checkpoint(log_dir, names.LOG_START_CHECKPOINT)
-        cleaned = self._read_checkpoint(log_dir, names.CLEANER_CHECKPOINT)
-        work = []
-        for entry in self._files.scan(log_dir.path):
-            if not entry.is_dir() or entry.name in _IGNORED_DIRECTORIES:
-                continue
-            try:
-                parsed = names.parse_partition_directory(entry.name)
-            except ValueError as error:
-                raise LogDirUnusable(f"{entry.path} does not belong into a log directory: {error}") from error
-            partition = parsed.topic_partition
-            if partition.topic != _IGNORED_TOPIC:
-                start, point = log_starts.get(partition, 0), recovery_points.get(partition, 0)
-                item = _Work(
-                    log_dir, entry.path, parsed, start, point, cleaned.get(partition), log_dir.was_clean
-                )
-                work.append(item)
-        work.sort(key=lambda item: item.path)
-        return work
-
-    def _load_one(self, item: _Work) -> None:
-        partition, kind = item.parsed.topic_partition, item.parsed.kind
-        if kind is DirectoryKind.DELETE:
-            self._context.trash.add(item.path, self._context.now_ms())
-            return
-        if kind is DirectoryKind.STRAY:
-            self._logs.stray[partition] = item.path
-            return
-        logs = self._logs.future if kind is DirectoryKind.FUTURE else self._logs.current
-        if partition in logs:
-            raise LogDirUnusable(
-                f"{partition} is in {logs[partition].directory} and in {item.path}; delete the older one"
-            )
-        log = open_log(
-            item.path,
-            partition,
-            self._config_of(partition.topic),
-            self._context,
-            log_start_offset=item.log_start_offset,
-            recovery_point=item.recovery_point,
-            clean=item.is_clean,
-            was_flushed=item.log_dir.was_clean,
-            recover=self._recover,
-        )
-        if kind is DirectoryKind.CURRENT:
-            log.cleaned_offset = item.cleaned_offset
-        logs[partition] = log
 
     # -- the logs
 
@@ -249,8 +52,8 @@ class LogManager(LogDirs):
         log_dir: str | None = None,
         is_new: bool = True,
     ) -> Log:
-        """Makes a log, or returns the one there is. Without a directory the one with the fewest partitions
-        is taken.
+        """Makes a log, or returns the one there is. Without a directory it goes into the preferred one, or
+        into that with the fewest partitions.
 
         Args:
             is_new: whether the partition is known to have no records yet. Others are not made anew while a
@@ -267,6 +70,7 @@ class LogManager(LogDirs):
         if not is_new and len(self.online_dirs()) < len(self.dirs):
             raise LogDirFailed("(unknown)", f"{topic_partition} may be in a directory that is offline")
         config = self._config_of(topic_partition.topic) if config is None else config
+        log_dir = log_dir or self._preferred.get(topic_partition)
         for path in self._candidates(log_dir):
             try:
                 log = create_log(
@@ -280,6 +84,7 @@ class LogManager(LogDirs):
                 self._take_offline(path, error)
                 continue
             self._logs.current[topic_partition] = log
+            self._preferred.pop(topic_partition, None)
             return log
         raise LogDirFailed(log_dir or "(any)", "no log directory is online")
 
@@ -288,7 +93,7 @@ class LogManager(LogDirs):
             return [path for path in self.online_dirs() if path == os.path.abspath(log_dir)]
         counts = dict.fromkeys(self.online_dirs(), 0)
         if len(counts) > 1:
-            for log in self._logs.current.values():
+            for log in (*self._logs.current.values(), *self._logs.future.values()):
                 counts[log.log_dir] += 1
         return sorted(counts, key=counts.__getitem__)
 
@@ -304,15 +109,13 @@ class LogManager(LogDirs):
         Raises:
             LogDirFailed: the rename failed.
         """
+        self.drop_future(topic_partition)
         log = self._logs.current.pop(topic_partition, None)
         if log is None:
             return False
-        renamed = names.renamed_directory(topic_partition, DirectoryKind.DELETE)
-        log.move_directory(join(log.log_dir, renamed))
-        log.close_handles()
-        self._context.trash.add(log.directory, self._context.now_ms() + log.config.file_delete_delay_ms)
+        self._discard(log)
         if log.cleaned_offset is not None:
-            self.checkpoint_cleaned(os.path.dirname(log.directory))
+            self.checkpoint_cleaned(log.log_dir)
         return True
 
     def mark_stray(self, topic_partition: TopicPartition) -> None:
@@ -324,6 +127,75 @@ class LogManager(LogDirs):
         log.close_handles()
         self._logs.stray[topic_partition] = log.directory
 
+    # -- moves between directories (KIP-113)
+
+    def future(self, topic_partition: TopicPartition) -> Log | None:
+        """The log that is to replace the partition's log; None when it is not being moved."""
+        return self._logs.future.get(topic_partition)
+
+    def prefer(self, topic_partition: TopicPartition, log_dir: str) -> None:
+        """A log that is not here yet is to be made in that directory."""
+        if topic_partition not in self._logs.current:
+            self._preferred[topic_partition] = log_dir
+
+    def create_future(self, topic_partition: TopicPartition, log_dir: str) -> Log:
+        """Makes an empty log in another directory, which is to replace the one there is.
+
+        Raises:
+            LogDirFailed: the disk failed.
+        """
+        log = self._logs.current[topic_partition]
+        path = join(log_dir, names.renamed_directory(topic_partition, DirectoryKind.FUTURE))
+        try:
+            made = create_log(path, topic_partition, log.config, self._context, log.topic_id)
+        except (OSError, StorageError) as error:
+            if isinstance(error, OSError):
+                self._take_offline(log_dir, error)
+            # What is left of it would look like a move that is to go on.
+            with contextlib.suppress(OSError):
+                self._files.remove_tree(path)
+            raise LogDirFailed(log_dir, str(error)) from error
+        self._logs.future[topic_partition] = made
+        return made
+
+    def drop_future(self, topic_partition: TopicPartition) -> bool:
+        """Gives a move up; False when there was none.
+
+        Raises:
+            LogDirFailed: the rename failed.
+        """
+        log = self._logs.future.pop(topic_partition, None)
+        if log is not None:
+            self._discard(log)
+        return log is not None
+
+    def replace_with_future(self, topic_partition: TopicPartition) -> Log:
+        """Puts a complete future log in the place of the partition's log, which is removed; blocking.
+
+        The new log is durable before it gets its name, and has its name durably before the old one loses it:
+        a crash leaves the old log, the new one, or both, of which the next start keeps the new one.
+
+        Raises:
+            LogDirFailed: the new log's disk failed; the old log stays.
+        """
+        old, new = self._logs.current[topic_partition], self._logs.future[topic_partition]
+        new.flush()
+        new.move_directory(join(new.log_dir, names.partition_directory(topic_partition)), sync=True)
+        new.cleaned_offset = old.cleaned_offset
+        self._logs.current[topic_partition] = self._logs.future.pop(topic_partition)
+        try:
+            self._discard(old)
+        except LogDirFailed as error:
+            logger.error("%s stays behind: %s", old.directory, error)
+        for path in (new.log_dir, old.log_dir):
+            self._write_recovery_points(path)
+            self._write_log_starts(path)
+            if new.cleaned_offset is not None:
+                self.checkpoint_cleaned(path)
+        return new
+
+    # -- regular work
+
     def truncate_to(self, topic_partition: TopicPartition, offset: Offset) -> None:
         """Cuts a follower's log, and its recovery point on disk before anything is appended again."""
         log = self._logs.current[topic_partition]
@@ -333,8 +205,6 @@ class LogManager(LogDirs):
                 self._write_recovery_points(log.log_dir)
             if log.cleaned_offset != cleaned:
                 self.checkpoint_cleaned(log.log_dir)
-
-    # -- regular work
 
     def empty_trash(self, now_ms: int | None = None) -> int:
         """Removes what is due: deleted segments and partitions. Returns the count."""
@@ -389,19 +259,19 @@ class LogManager(LogDirs):
         stop)."""
         for path in self._loaded_dirs():
             self._write_recovery_points(path)
-            self._write_checkpoint(
-                path,
-                names.LOG_START_CHECKPOINT,
-                {
-                    log.topic_partition: log.log_start_offset
-                    for log in self._logs_in(path)
-                    if log.log_start_offset > log.segments.first.base_offset
-                },
-            )
+            self._write_log_starts(path)
 
     def _write_recovery_points(self, path: str) -> None:
-        points = {log.topic_partition: log.recovery_point for log in self._logs_in(path)}
+        points = {log.topic_partition: log.recovery_point for log in self._all_in(path)}
         self._write_checkpoint(path, names.RECOVERY_POINT_CHECKPOINT, points)
+
+    def _write_log_starts(self, path: str) -> None:
+        starts = {
+            log.topic_partition: log.log_start_offset
+            for log in self._all_in(path)
+            if log.log_start_offset > log.segments.first.base_offset
+        }
+        self._write_checkpoint(path, names.LOG_START_CHECKPOINT, starts)
 
     def checkpoint_high_watermarks(self, high_watermarks: Mapping[TopicPartition, Offset]) -> None:
         """Writes the high watermarks, each into its log's directory (every 5 s, and at stop)."""
@@ -432,6 +302,10 @@ class LogManager(LogDirs):
     def _logs_in(self, path: str) -> list[Log]:
         return [log for log in self._logs.current.values() if log.log_dir == path]
 
+    def _all_in(self, path: str) -> list[Log]:
+        """With those that are on their way there."""
+        return self._logs_in(path) + [log for log in self._logs.future.values() if log.log_dir == path]
+
     # -- stop
 
     def close(self, *, broker_epoch: int = -1) -> None:
@@ -450,9 +324,7 @@ class LogManager(LogDirs):
 
     def _close_logs(self, path: str) -> bool:
         jobs: list[tuple[Log, FlushJob]] = []
-        for log in (*self._logs_in(path), *self._logs.future.values()):
-            if log.log_dir != path:
-                continue
+        for log in self._all_in(path):
             try:
                 job = log.prepare_close()
             except StorageError as error:
@@ -477,9 +349,10 @@ class LogManager(LogDirs):
         """Closes descriptors and unlocks without writing: after :meth:`close`, or to stop as if killed."""
         for log in (*self._logs.current.values(), *self._logs.future.values()):
             log.close_handles()
-        self._logs = _Logs()
+        self._logs = LoadedLogs()
         self.unlock()
 
     def _forget_logs(self, path: str) -> None:
-        for partition in [log.topic_partition for log in self._logs_in(path)]:
-            self._logs.current.pop(partition).close_handles()
+        for logs in (self._logs.current, self._logs.future):
+            for partition in [partition for partition, log in logs.items() if log.log_dir == path]:
+                logs.pop(partition).close_handles()

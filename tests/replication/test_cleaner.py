@@ -325,3 +325,29 @@ def test_a_process_ends_with_the_broker_that_started_it() -> None:
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(20) == 0
+
+
+async def test_a_log_that_is_being_moved_is_left_alone(cleaning: Cleaning) -> None:
+    partition = cleaning.filled()
+    cleaning.host.logs.create_future(TP, str(cleaning.host.folder))
+    await cleaning.cleaner.run_round()
+    assert partition.log.cleaned_offset is None
+    cleaning.host.logs.drop_future(TP)
+    await cleaning.cleaner.run_round()
+    assert partition.log.cleaned_offset is not None
+
+
+async def test_a_move_that_begins_amid_a_clean_ends_it(
+    cleaning: Cleaning, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    partition = cleaning.filled()
+    state = state_of(partition.log)
+    after_first_group(
+        monkeypatch, lambda _process: cleaning.host.logs.create_future(TP, str(cleaning.host.folder))
+    )
+    await cleaning.cleaner.run_round()
+    assert "it is being moved to another directory" in caplog.text
+    assert state_of(partition.log) == state
+    assert partition.log.cleaned_offset is None
+    assert cleaning.leftovers() == []

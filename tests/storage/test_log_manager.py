@@ -12,7 +12,8 @@ from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirFailed, LogDirUnusable
 from pybroker.storage.files import Files
 from pybroker.storage.log_config import LogConfig
-from pybroker.storage.log_manager import LoadProgress, LogManager
+from pybroker.storage.log_loading import LoadProgress
+from pybroker.storage.log_manager import LogManager
 from pybroker.storage.meta_properties import MetaProperties
 from tests.storage.conftest import Clock, all_offsets, batch
 

@@ -2,7 +2,8 @@
 
 What a power cut leaves is modelled strictly: a file's bytes are safe only up to its last fsync, a name only
 once its directory was synced; whatever came after may be there, torn, or gone. Names change in order, as
-journalling filesystems keep it.
+journalling filesystems keep it. A directory exists durably as soon as it was made; its renaming is a change
+of a name like any other.
 """
 
 import errno
@@ -10,6 +11,8 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+
+from attrs import frozen
 
 from pybroker.storage.files import Data, Files
 
@@ -22,12 +25,43 @@ def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
+def _renamed(path: str, old: str, new: str) -> str:
+    """The path after a directory was renamed."""
+    return new + path[len(old) :] if path == old or path.startswith(old + "/") else path
+
+
 class Inode:
     """A file's bytes: as written, and as they were at the last fsync."""
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.synced = b""
+
+
+@frozen
+class Change:
+    """A change of a name: of a file (to an inode, or None for gone) or of a directory (to its new path)."""
+
+    path: str
+    what: "Inode | str | None"
+
+    def apply(self, names: dict[str, Inode], directories: set[str]) -> None:
+        match self.what:
+            case None:
+                names.pop(self.path, None)
+            case Inode() as inode:
+                names[self.path] = inode
+            case str() as target:
+                for path in [path for path in names if path.startswith(self.path + "/")]:
+                    names[_renamed(path, self.path, target)] = names.pop(path)
+                directories.discard(self.path)
+                directories.add(target)
+
+    def after(self, earlier: "Change") -> "Change":
+        """The same change once an earlier one has been made."""
+        if not isinstance(earlier.what, str):
+            return self
+        return Change(_renamed(self.path, earlier.path, earlier.what), self.what)
 
 
 class MemoryFiles(Files):
@@ -38,8 +72,9 @@ class MemoryFiles(Files):
         self.names: dict[str, Inode] = {}
         self.directories: set[str] = set()
         self.durable_names: dict[str, Inode] = {}
-        self.pending: list[tuple[str, str, Inode | None]] = []
-        """Name changes that are not durable: (directory, path, inode or None for gone)."""
+        self.durable_directories: set[str] = set()
+        self.pending: list[Change] = []
+        """Name changes that are not durable, by the names that are."""
         self.changes = 0
         self.cut_at: int | None = None
         self.free_bytes: int | None = None
@@ -61,24 +96,29 @@ class MemoryFiles(Files):
         if error is not None:
             raise error
 
-    def after_power_cut(self, rng: random.Random | None, *, keep_all: bool = False) -> "MemoryFiles":
+    def after_power_cut(
+        self, rng: random.Random | None, *, keep_all: bool = False, keep_names_below: str | None = None
+    ) -> "MemoryFiles":
         """The disk as the next boot finds it: everything (a mere kill), the least, or by ``rng`` something
-        between."""
+        between. ``keep_names_below`` is a disk of its own, all of whose names are as they were."""
         survivor = MemoryFiles(self._now_ms)
-        survivor.directories = set(self.directories)
+        survivor.directories = set(self.durable_directories)
         kept = len(self.pending) if keep_all else rng.randint(0, len(self.pending)) if rng else 0
         names = dict(self.durable_names)
-        for _directory, path, inode in self.pending[:kept]:
-            if inode is None:
-                names.pop(path, None)
-            else:
-                names[path] = inode
+        rest = self.pending[:kept]
+        if keep_names_below is not None:
+            rest = [change for change in self.pending if change.path.startswith(keep_names_below + "/")]
+        while rest:
+            change = rest.pop(0)
+            change.apply(names, survivor.directories)
+            rest = [later.after(change) for later in rest]
         for path, inode in names.items():
             copy = Inode()
             copy.data = bytearray(inode.data if keep_all else self._what_is_left(inode, rng))
             copy.synced = bytes(copy.data)
             survivor.names[path] = copy
         survivor.durable_names = dict(survivor.names)
+        survivor.durable_directories = set(survivor.directories)
         return survivor
 
     @staticmethod
@@ -111,7 +151,14 @@ class MemoryFiles(Files):
             del self.names[path]
         else:
             self.names[path] = inode
-        self.pending.append((_parent(path), path, inode))
+        self.pending.append(Change(self._durable(path), inode))
+
+    def _durable(self, path: str) -> str:
+        """The path by the names of directories that are durable."""
+        for change in reversed(self.pending):
+            if isinstance(change.what, str):
+                path = _renamed(path, change.what, change.path)
+        return path
 
     def close(self, fd: int) -> None:
         del self._open[fd]
@@ -176,16 +223,13 @@ class MemoryFiles(Files):
         # One entry for both names: a rename is atomic.
         del self.names[source]
         self.names[target] = inode
-        directory = _parent(target)
-        self.pending.append((directory, target, inode))
-        self.pending.append((directory, source, None))
+        self.pending.append(Change(self._durable(target), inode))
+        self.pending.append(Change(self._durable(source), None))
 
     def _rename_directory(self, source: str, target: str) -> None:
-        for names in (self.names, self.durable_names):
-            for path in [path for path in names if path.startswith(source + "/")]:
-                names[target + path[len(source) :]] = names.pop(path)
-        self.directories.discard(source)
-        self.directories.add(target)
+        change = Change(source, target)
+        change.apply(self.names, self.directories)
+        self.pending.append(change)
 
     def unlink(self, path: str) -> None:
         if path not in self.names:
@@ -195,9 +239,11 @@ class MemoryFiles(Files):
 
     def mkdir(self, path: str) -> None:
         self.directories.add(path)
+        self.durable_directories.add(self._durable(path))
 
     def rmdir(self, path: str) -> None:
         self.directories.discard(path)
+        self.durable_directories.discard(self._durable(path))
 
     def exists(self, path: str) -> bool:
         return path in self.names or path in self.directories
@@ -229,15 +275,17 @@ class MemoryFiles(Files):
 
     def fsync_dir(self, path: str) -> None:
         self._change("fsync_dir", path)
-        rest = []
-        for directory, name, inode in self.pending:
-            if directory != path:
-                rest.append((directory, name, inode))
-            elif inode is None:
-                self.durable_names.pop(name, None)
-            else:
-                self.durable_names[name] = inode
-        self.pending = rest
+        path = self._durable(path)
+        kept: list[Change] = []
+        while self.pending:
+            change = self.pending.pop(0)
+            if _parent(change.path) != path:
+                kept.append(change)
+                continue
+            change.apply(self.durable_names, self.durable_directories)
+            kept = [other.after(change) for other in kept]
+            self.pending = [later.after(change) for later in self.pending]
+        self.pending = kept
 
     def read_bytes(self, path: str) -> bytes:
         if path not in self.names:

@@ -1,0 +1,133 @@
+"""A log that pybroker has compacted is a compacted log to Apache Kafka 3.9, whose cleaner goes on with it."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from interop.storage.handover import copy_metadata
+from interop.storage.test_dump_log import NOW_MS, PARTITION, clean, fill, managed
+from interop.support.servers import ApacheKafkaServer, PybrokerServer, Server
+from interop.support.waiting import wait_until
+from pybroker.storage.cleaning.job import CleanerLimits
+from pybroker.storage.log_config import LogConfig
+
+TIMEOUT_S = 30.0
+TOPIC = PARTITION.topic
+CONFIGS = {
+    "cleanup.policy": "compact",
+    "segment.bytes": "60000",
+    "min.cleanable.dirty.ratio": "0.01",
+    "delete.retention.ms": "1000",
+}
+QUIET_CLEANER = {"log.cleaner.backoff.ms": "3600000"}
+BUSY_CLEANER = {"log.cleaner.backoff.ms": "500"}
+
+
+def read(server: Server, isolation: str) -> list[tuple[Any, ...]]:
+    """All records that a reader of that isolation gets."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": server.bootstrap,
+            "group.id": "reader",
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+            "check.crcs": True,
+        }
+    )
+    consumer.assign([TopicPartition(TOPIC, PARTITION.partition, OFFSET_BEGINNING)])
+    records = []
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        message = consumer.poll(TIMEOUT_S)
+        if message is None:
+            continue
+        error = message.error()
+        if error is None:
+            records.append((message.offset(), message.timestamp(), message.key(), message.value()))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            consumer.close()
+            return records
+    raise AssertionError(f"no end after {len(records)} records")
+
+
+def latest(records: Sequence[tuple[Any, ...]]) -> dict[bytes, bytes]:
+    """The last value of each key that has one."""
+    state: dict[bytes, bytes] = {}
+    for _offset, _timestamp, key, value in records:
+        if value is None:
+            state.pop(key, None)
+        else:
+            state[key] = value
+    return state
+
+
+def checkpoint(data: Path) -> int:
+    """How far the topic's log was cleaned."""
+    for line in (data / "cleaner-offset-checkpoint").read_text().splitlines():
+        if line.startswith(f"{TOPIC} {PARTITION.partition} "):
+            return int(line.rpartition(" ")[2])
+    return 0
+
+
+def fill_and_clean(data: Path) -> None:
+    """What :func:`fill` writes, compacted, with room for a few keys in the map only: several rounds."""
+    manager = managed(data)
+    log = manager.create(PARTITION)
+    log.update_config(LogConfig(segment_bytes=60_000, compact=True, delete=False, delete_retention_ms=1000))
+    fill(log, keyed=True)
+    log.on_high_watermark(log.log_end_offset)
+    log.roll()
+    for number in range(2):
+        clean(log, CleanerLimits(map_bytes=24 * 40), NOW_MS + 2000 * number)
+    log.cleaned_offset = log.segments.active.base_offset
+    manager.checkpoint_cleaned(str(data))
+    manager.checkpoint_high_watermarks({PARTITION: log.log_end_offset})
+    manager.close()
+
+
+def test_apache_kafka_serves_and_cleans_on_what_pybroker_compacted(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    pybroker = PybrokerServer(QUIET_CLEANER, tmp_path)
+    apache = ApacheKafkaServer({**BUSY_CLEANER, "log.dirs": str(data)})
+    try:
+        pybroker.start()
+        admin = AdminClient({"bootstrap.servers": pybroker.bootstrap})
+        topic = NewTopic(TOPIC, 1, 1, config=CONFIGS)
+        admin.create_topics([topic])[TOPIC].result(TIMEOUT_S)
+        pybroker.stop()
+        fill_and_clean(data)
+        directory = data / str(PARTITION)
+        assert any(path.stat().st_size for path in directory.glob("*.txnindex"))
+        pybroker.start()
+        seen = {isolation: read(pybroker, isolation) for isolation in ("read_committed", "read_uncommitted")}
+        assert 100 < len(seen["read_committed"]) < len(seen["read_uncommitted"])
+        pybroker.stop()
+        cleaned = checkpoint(data)
+        assert cleaned > 0
+
+        apache.start_zookeeper()
+        copy_metadata(f"embedded:{data}", f"zookeeper:127.0.0.1:{apache.zookeeper_port}")
+        apache.start()
+        assert {isolation: read(apache, isolation) for isolation in seen} == seen
+        producer = Producer({"bootstrap.servers": apache.bootstrap})
+        written = [
+            (f"key {n % 50}".encode(), None if n % 7 == 6 else b"new %d " % n * 50) for n in range(600)
+        ]
+        for key, value in written:
+            producer.produce(TOPIC, value, key, partition=0)
+            producer.poll(0)
+        assert producer.flush(TIMEOUT_S) == 0
+        wait_until(lambda: checkpoint(data) > cleaned or None, "Kafka's cleaner", 2 * TIMEOUT_S)
+        expected = latest([*seen["read_committed"], *((0, 0, key, value) for key, value in written)])
+        assert latest(read(apache, "read_committed")) == expected
+        apache.stop_broker()
+
+        pybroker.start()
+        assert latest(read(pybroker, "read_committed")) == expected
+    finally:
+        pybroker.stop()
+        apache.stop()
