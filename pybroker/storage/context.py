@@ -13,6 +13,7 @@ from pybroker.storage.handles import HandlePool, default_handle_limit
 from pybroker.storage.names import DELETED
 
 if TYPE_CHECKING:
+    from pybroker.storage.log import Log
     from pybroker.storage.segment import Segment
 
 INDEX_CACHE_BYTES = 64 << 20
@@ -84,6 +85,10 @@ def _ignore_failure(_log_dir: str, _error: OSError) -> None:
     return
 
 
+def _ignore_cut(_log: "Log") -> None:
+    return
+
+
 @define(eq=False)
 class StorageContext:
     """Shared by all logs of a broker; built once.
@@ -99,6 +104,8 @@ class StorageContext:
     index_cache: IndexCache = field(factory=IndexCache)
     trash: Trash = field(factory=Trash)
     on_failure: Callable[[str, OSError], None] = _ignore_failure
+    on_cut: "Callable[[Log], None]" = _ignore_cut
+    """Told of a log that was cut below what its checkpoints on disk say, before it grows again."""
     producer_id_expiration_ms: int = 86_400_000
     transaction_verification: bool = False
     """Whether a transaction's first batch needs a guard (``transaction.partition.verification.enable``)."""

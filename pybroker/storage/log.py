@@ -133,7 +133,7 @@ class Log(LogFiles):
                 completed.producer_id, completed.first_offset, completed.last_offset, stable
             )
             try:
-                segment.append_aborted(entry)
+                segment.aborted.append(entry)
                 self._segments.note_aborted()
             except OSError as error:
                 self._fail(error)
@@ -309,10 +309,13 @@ class Log(LogFiles):
     def _move_end(self, offset: Offset) -> None:
         self._cuts += 1
         self.log_end_offset = offset
+        is_below_checkpoints = offset < max(self.recovery_point, self.cleaned_offset or 0)
         self.recovery_point = min(self.recovery_point, offset)
         if self.cleaned_offset is not None:
             self.cleaned_offset = min(self.cleaned_offset, offset)
         self._set_config(self._config)
+        if is_below_checkpoints:
+            self._context.on_cut(self)
 
     def _rebuild_producers(self) -> None:
         if not self.producers.active():

