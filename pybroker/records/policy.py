@@ -64,6 +64,13 @@ class ValidationPolicy:
     topic_partition: TopicPartition | None = None
     """Only for the words of refusals."""
 
+    checks_structure: bool = field(init=False)
+    """Whether the lengths of the records are walked."""
+
+    @checks_structure.default
+    def _derive_checks_structure(self) -> bool:
+        return self.level >= ValidationLevel.STRUCTURE
+
     needs_full: bool = field(init=False)
     """Whether every record is scanned whatever the level says."""
 

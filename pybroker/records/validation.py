@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from attrs import frozen
+from crc32c import crc32c
 
 from pybroker.model.errors import ErrorCode
 from pybroker.records.batch import open_pieces, scan_batch, to_int64
@@ -15,13 +16,14 @@ from pybroker.records.compression import swells_beyond
 from pybroker.records.errors import InvalidRecords, NothingToAppend, UnfitForRequest
 from pybroker.records.header import (
     COMPRESSION_MASK,
+    CONTROL_FLAG,
     CURRENT_MAGIC,
     NO_TIMESTAMP,
+    TIMESTAMP_TYPE_FLAG,
     BatchHeader,
     Buffer,
     CompressionType,
     TimestampType,
-    crc_is_valid,
     next_batch_size,
     patch_max_timestamp,
     read_batch_header,
@@ -49,6 +51,12 @@ LONG_BYTES = 256 * 1024
 LONG_RECORDS = 2500
 LONG_WALK_RECORDS = 50_000
 _SIGN_BIT = 1 << 63
+
+# Looking up a member of an enumeration costs as much as reading half a header, on every batch.
+_CLIENT = Origin.CLIENT
+_BY_BROKER = TimestampType.LOG_APPEND_TIME
+_UNCOMPRESSED = int(CompressionType.NONE)
+_LAST_CODEC = int(CompressionType.ZSTD)
 
 
 @frozen
@@ -95,18 +103,21 @@ def validate_produce(
     size = _check_shape(records, produce_version)
     if records[MAGIC_POSITION] != CURRENT_MAGIC:
         return finish(convert_message_set(records, policy, now_ms), policy, now_ms)
-    batch = memoryview(records)[:size]
+    batch = memoryview(records)
+    if size < len(batch):
+        batch = batch[:size]
     header = _check_batch(batch, policy, origin)
     if produce_version < MIN_BATCH_VERSION and _has_another(records, size):
         raise invalid("there is more than one batch", policy)
-    source = header.compression_id
+    attributes = header.attributes
+    source = attributes & COMPRESSION_MASK
     target = source if policy.compression_type is None else policy.compression_type
-    if header.is_control and source == CompressionType.NONE:
-        target = CompressionType.NONE
+    if source == _UNCOMPRESSED and attributes & CONTROL_FLAG:
+        target = _UNCOMPRESSED
     # A producer that claims the broker's timestamp is wrong on most topics, and rare: look at all of it.
-    if target != source or policy.needs_full or header.timestamp_type is TimestampType.LOG_APPEND_TIME:
+    if target != source or policy.needs_full or attributes & TIMESTAMP_TYPE_FLAG:
         return _validate_fully(batch, header, policy, now_ms, CompressionType(target))
-    if policy.level >= ValidationLevel.STRUCTURE:
+    if policy.checks_structure:
         _check_structure(batch, header, policy)
     return finish(batch, policy, now_ms, header)
 
@@ -139,14 +150,14 @@ def finish(
         batch = memoryview(bytearray(batch))
     if header is None:
         header = read_batch_header(batch)
-    by_broker = policy.timestamp_type is TimestampType.LOG_APPEND_TIME
+    timestamp = header.max_timestamp
     return ValidatedBatch(
         header,
         batch,
         header.record_count,
-        header.max_timestamp,
-        header.last_offset_delta if header.max_timestamp != NO_TIMESTAMP else -1,
-        now_ms if by_broker else NO_TIMESTAMP,
+        timestamp,
+        header.last_offset_delta if timestamp != NO_TIMESTAMP else -1,
+        now_ms if policy.timestamp_type is _BY_BROKER else NO_TIMESTAMP,
     )
 
 
@@ -186,17 +197,17 @@ def _unfit(message: str) -> UnfitForRequest:
 
 def _check_batch(batch: memoryview, policy: ValidationPolicy, origin: Origin) -> BatchHeader:
     """All that the header alone can show to be wrong, and the CRC."""
-    client = origin is Origin.CLIENT
+    client = origin is _CLIENT
     if len(batch) < BATCH_HEADER_BYTES and client and any(batch[:8]):
         raise invalid("the base offset must be 0", policy)
     header = read_batch_header(batch)
     if client and header.base_offset != 0:
         raise invalid(f"the base offset must be 0, but is {header.base_offset}", policy)
-    if header.size_in_bytes > policy.max_message_bytes:
-        raise too_large(header.size_in_bytes, policy)
-    if not crc_is_valid(batch):
+    if len(batch) > policy.max_message_bytes:
+        raise too_large(len(batch), policy)
+    if crc32c(batch[ATTRIBUTES_POSITION:]) != header.crc:
         raise corrupt(policy)
-    if header.compression_id > CompressionType.ZSTD:
+    if header.attributes & COMPRESSION_MASK > _LAST_CODEC:
         raise unknown_codec(header.compression_id, policy)
     if client:
         _check_client_header(header, policy)
@@ -213,9 +224,9 @@ def _check_client_header(header: BatchHeader, policy: ValidationPolicy) -> None:
         raise invalid(
             f"the offset range [0, {header.last_offset_delta}] does not hold {count} records", policy
         )
-    if header.is_control:
+    if header.attributes & CONTROL_FLAG:
         raise invalid("clients are not allowed to write control records", policy)
-    if header.has_producer and header.base_sequence < 0:
+    if header.base_sequence < 0 and header.has_producer:
         raise invalid(f"producer {header.producer_id} uses sequence number {header.base_sequence}", policy)
 
 

@@ -30,6 +30,7 @@ from pybroker.storage.errors import (
 
 BATCHES_REMEMBERED = 5
 NO_TIMESTAMP = -1
+_CLIENT = Origin.CLIENT
 
 
 class RememberedBatch(NamedTuple):
@@ -217,7 +218,7 @@ class ProducerState:
                 )
             return None
         sequence = header.base_sequence
-        if origin is Origin.CLIENT:
+        if origin is _CLIENT:
             if header.producer_epoch == entry.producer_epoch:
                 if sequence != entry.next_sequence:
                     duplicate = self._duplicate(entry, header)
