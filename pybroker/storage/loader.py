@@ -148,7 +148,7 @@ def _open_segments(
             index_interval=config.index_interval_bytes,
             index_bytes=config.segment_index_bytes,
         )
-        segment.has_txn_index = base in content.txn_indexes
+        segment.aborted.exists = base in content.txn_indexes
         segments.append(segment)
     return segments
 
@@ -157,7 +157,7 @@ def _first_damaged(segments: list[Segment]) -> Offset | None:
     """Offset and time indexes are rebuilt when they are read; aborted transactions only by recovery."""
     for segment in segments:
         try:
-            segment.aborted()
+            segment.aborted.entries()
         except CorruptFile as error:
             logger.warning("%s: %s; recovering from there", segment.path(TXN_INDEX), error)
             return segment.base_offset

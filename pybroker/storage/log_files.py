@@ -245,7 +245,7 @@ class LogFiles:
             LogDirFailed: the disk failed.
         """
         new = self._make_segment(old[0].base_offset)
-        new.size, new.has_txn_index = size, has_txn_index
+        new.size, new.aborted.exists = size, has_txn_index
         self._segments.replace(old, new)
         files, replaced = self._context.files, []
         try:

@@ -75,7 +75,7 @@ def recover_partition(
         for base, size in content.logs
     ]
     for segment in segments:
-        segment.has_txn_index = segment.base_offset in content.txn_indexes
+        segment.aborted.exists = segment.base_offset in content.txn_indexes
     recovery = _Recovery(context, directory, topic_partition, content, may_have_gaps=config.compact)
     try:
         return recovery.run(
@@ -192,9 +192,9 @@ class _Recovery:
 
     def _recover_segment(self, segment: Segment) -> int:
         """Returns the bytes cut off the end."""
-        if segment.has_txn_index:
+        if segment.aborted.exists:
             self._files.unlink_if_exists(segment.path(names.TXN_INDEX))
-            segment.has_txn_index = False
+            segment.aborted.exists = False
         segment.reset_indexes()
         valid_bytes, next_offset = 0, segment.base_offset
         for position, header, batch in whole_batches(self._files, segment, 0):
@@ -235,7 +235,7 @@ class _Recovery:
             return
         if completed.aborted:
             stable = self._state.last_stable_after(completed)
-            segment.append_aborted(
+            segment.aborted.append(
                 AbortedTransaction(
                     completed.producer_id, completed.first_offset, completed.last_offset, stable
                 )

@@ -14,14 +14,13 @@ from pybroker.records.layout import LOG_OVERHEAD_BYTES
 from pybroker.storage import names
 from pybroker.storage.batch_scan import scan_headers
 from pybroker.storage.context import StorageContext
-from pybroker.storage.files import NO_SPACE, Data
+from pybroker.storage.files import Data
 from pybroker.storage.handles import FileHandle, FileSlice, join
 from pybroker.storage.offset_index import ENTRY_BYTES as OFFSET_ENTRY_BYTES
 from pybroker.storage.offset_index import OffsetIndex
 from pybroker.storage.time_index import ENTRY_BYTES as TIME_ENTRY_BYTES
 from pybroker.storage.time_index import NO_TIMESTAMP, TimeIndex
-from pybroker.storage.transaction_index import ENTRY_BYTES as TXN_ENTRY_BYTES
-from pybroker.storage.transaction_index import AbortedTransaction, parse_transaction_index
+from pybroker.storage.transaction_index import TransactionIndex
 
 MAX_RELATIVE_OFFSET = 0x7FFFFFFF
 
@@ -47,13 +46,12 @@ class Segment:
         "_place",
         "_pwrite",
         "_time_index",
-        "_unwritten_aborted",
+        "aborted",
         "base_offset",
         "bytes_since_index",
         "created_ms",
         "first_timestamp",
         "handle",
-        "has_txn_index",
         "index_is_full",
         "indexes_recently_used",
         "size",
@@ -87,8 +85,7 @@ class Segment:
         self.first_timestamp: int | None = None
         self.bytes_since_index = 0
         self.created_ms = 0
-        self._unwritten_aborted: tuple[AbortedTransaction, ...] = ()
-        self.has_txn_index = False
+        self.aborted = TransactionIndex(context.files, self.path, base_offset)
         self.indexes_recently_used = True
 
     # -- files
@@ -209,8 +206,7 @@ class Segment:
         Args:
             final: forces the largest timestamp in first, as sealing and closing do.
         """
-        if self._unwritten_aborted:
-            self._write_aborted()
+        self.aborted.write_pending()
         if final and self._max_timestamp is not None:
             self.time_index.maybe_append(self._max_timestamp, self._max_timestamp_offset)
         if self._offset_index is None or self._time_index is None:
@@ -386,67 +382,6 @@ class Segment:
             self.first_timestamp = found[1].max_timestamp
         return self.first_timestamp
 
-    # -- aborted transactions
-
-    def append_aborted(self, entry: AbortedTransaction) -> None:
-        """Adds an aborted transaction to the ``.txnindex``; a full disk makes it wait in memory.
-
-        The marker is in the log already: readers must learn of it whether the file can grow or not.
-        """
-        self._unwritten_aborted = (*self._unwritten_aborted, entry)
-        self._write_aborted()
-
-    def _write_aborted(self) -> None:
-        files = self._context.files
-        path = self.path(names.TXN_INDEX)
-        data = b"".join(entry.encode() for entry in self._unwritten_aborted)
-        try:
-            size = files.size(path) if self.has_txn_index else 0
-            fd = files.open(path, create=True)
-            try:
-                files.write_all(fd, data, size - size % TXN_ENTRY_BYTES)
-            finally:
-                files.close(fd)
-        except OSError as error:
-            if error.errno not in NO_SPACE:
-                raise
-            return
-        self.has_txn_index = True
-        self._unwritten_aborted = ()
-
-    def aborted(self) -> list[AbortedTransaction]:
-        """The aborted transactions of this segment.
-
-        Raises:
-            CorruptFile: the index is damaged.
-        """
-        written: list[AbortedTransaction] = []
-        if self.has_txn_index:
-            written = parse_transaction_index(
-                self._context.files.read_bytes(self.path(names.TXN_INDEX)), self.base_offset
-            )
-        return [*written, *self._unwritten_aborted] if self._unwritten_aborted else written
-
-    @property
-    def has_aborted(self) -> bool:
-        """Whether a transaction was aborted in this segment."""
-        return self.has_txn_index or bool(self._unwritten_aborted)
-
-    def truncate_aborted(self, offset: Offset) -> None:
-        """Drops the aborted transactions whose marker is at or beyond ``offset``."""
-        self._unwritten_aborted = tuple(
-            entry for entry in self._unwritten_aborted if entry.last_offset < offset
-        )
-        if not self.has_txn_index:
-            return
-        kept = b""
-        path = self.path(names.TXN_INDEX)
-        for entry in parse_transaction_index(self._context.files.read_bytes(path), self.base_offset):
-            if entry.last_offset >= offset:
-                break
-            kept += entry.encode()
-        self._context.files.write_bytes(path, kept)
-
     # -- change as a whole
 
     def truncate_to(self, offset: Offset, now_ms: int) -> Offset:
@@ -456,7 +391,7 @@ class Segment:
         offsets, times = self.offset_index, self.time_index
         offsets.truncate_to(offset)
         times.truncate_to(offset)
-        self.truncate_aborted(offset)
+        self.aborted.truncate_to(offset)
         end = offset
         if located is not None:
             end = min(offset, located[1].base_offset)
@@ -501,7 +436,7 @@ class Segment:
 
     def sync_paths(self) -> list[str]:
         """The files that a flush must make durable."""
-        suffixes = names.SEGMENT_SUFFIXES if self.has_txn_index else names.SEGMENT_SUFFIXES[:3]
+        suffixes = names.SEGMENT_SUFFIXES if self.aborted.exists else names.SEGMENT_SUFFIXES[:3]
         return [self.path(suffix) for suffix in suffixes]
 
     def __repr__(self) -> str:

@@ -69,7 +69,7 @@ class Segments:
         self._bases = [segment.base_offset for segment in self._all]
         self._largest_so_far = []
         self._hints = {}
-        self._with_aborted = [segment for segment in self._all if segment.has_aborted]
+        self._with_aborted = [segment for segment in self._all if segment.aborted]
         self.active = self._all[-1]
         self.sealed_bytes = sum(segment.size for segment in self._all[:-1])
 
@@ -167,7 +167,7 @@ class Segments:
         found: list[AbortedTransaction] = []
         first = self._bases[max(0, bisect_right(self._bases, start) - 1)]
         for segment in self._with_aborted[bisect_left(self._with_aborted, first, key=_base_offset) :]:
-            more, complete = collect_aborted(segment.aborted(), start, end)
+            more, complete = collect_aborted(segment.aborted.entries(), start, end)
             found += more
             if complete:
                 break

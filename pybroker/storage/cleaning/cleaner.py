@@ -158,7 +158,7 @@ class _Clean:
             for segment, modified in zip(group, modified_ms, strict=True):
                 self._copy(segment, target, keeping, keeps_legacy_deletes=modified > legacy_horizon_ms)
             for entry in keeping.transactions.retained:
-                target.append_aborted(entry)
+                target.aborted.append(entry)
             keeping.transactions.retained.clear()
             target.write_indexes(final=True)
             for suffix in names.SEGMENT_SUFFIXES:
@@ -166,7 +166,7 @@ class _Clean:
             files.set_modified_ms(target.path(), modified_ms[-1])
         finally:
             target.close_handle()
-        return CleanedGroup([one.base_offset for one in group], target.size, target.has_txn_index)
+        return CleanedGroup([one.base_offset for one in group], target.size, target.aborted.exists)
 
     def _copy(
         self, source: SegmentSizes, target: Segment, keeping: BatchFilter, *, keeps_legacy_deletes: bool
