@@ -21,6 +21,7 @@ _COMMON_MAINS: Mapping[str, str] = {
     "kafka-get-offsets": _TOOLS + "GetOffsetShell",
     "kafka-delete-records": _TOOLS + "DeleteRecordsCommand",
     "kafka-log-dirs": _TOOLS + "LogDirsCommand",
+    "kafka-reassign-partitions": _TOOLS + "reassign.ReassignPartitionsCommand",
     "kafka-cluster": _TOOLS + "ClusterTool",
     "kafka-verifiable-producer": _TOOLS + "VerifiableProducer",
     "kafka-verifiable-consumer": _TOOLS + "VerifiableConsumer",

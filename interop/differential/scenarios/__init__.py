@@ -39,6 +39,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ("create partitions", frozenset({37}), admin.partitions),
     ("configurations", frozenset({32, 33, 44}), admin.configs),
     ("log directories", frozenset({35, 37}), admin.log_dirs),
+    ("moves between log directories", frozenset({34, 37}), admin.log_dir_moves),
     ("elections", frozenset({43, 37}), admin.elections),
     ("moves", frozenset({45, 46}), admin.moves),
     ("producers", frozenset({61, 22}), admin.producers),

@@ -9,6 +9,7 @@ from interop.differential.scenarios.world import Labelled, World
 from pybroker.protocol.messages import (
     AlterConfigsRequest,
     AlterPartitionReassignmentsRequest,
+    AlterReplicaLogDirsRequest,
     CreatePartitionsRequest,
     DeleteRecordsRequest,
     DescribeAclsRequest,
@@ -441,5 +442,37 @@ def acls(world: World) -> None:
             ("operation 0", ask(version, operation=0)),
             ("operation 99", ask(version, operation=99)),
             ("permission 0", ask(version, permission=0)),
+        ],
+    )
+
+
+def log_dir_moves(world: World) -> None:
+    log_dir, named = (
+        AlterReplicaLogDirsRequest.AlterReplicaLogDir,
+        AlterReplicaLogDirsRequest.AlterReplicaLogDirTopic,
+    )
+
+    def ask(path: str, *topics: tuple[str, list[int]]) -> AlterReplicaLogDirsRequest:
+        return AlterReplicaLogDirsRequest(
+            dirs=[
+                log_dir(path=path, topics=[named(name=name, partitions=indexes) for name, indexes in topics])
+            ]
+        )
+
+    world.exercise(
+        34,
+        lambda _version: [
+            ("nowhere", ask("/no/such/directory", (TOPIC, [0]))),
+            ("nothing", AlterReplicaLogDirsRequest(dirs=[])),
+        ],
+        wrong=lambda _version: [
+            ("no topics", ask("/no/such/directory")),
+            ("no partitions", ask("/no/such/directory", (TOPIC, []))),
+            ("a relative path", ask("data", (TOPIC, [0, 1]))),
+            ("an empty path", ask("", (TOPIC, [0]))),
+            ("unknown topic", ask("/no/such/directory", ("unknown", [0]))),
+            ("negative partition", ask("/no/such/directory", (TOPIC, [-1]))),
+            ("a long name", ask("/no/such/directory", ("t" * 220, [0]))),
+            ("topic twice", ask("/no/such/directory", (TOPIC, [0]), (TOPIC, [0]))),
         ],
     )
