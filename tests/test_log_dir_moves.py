@@ -188,9 +188,7 @@ async def test_a_target_that_fails_amid_a_move_leaves_the_replica_where_it_was(t
         assert await move(client, tmp_path / "one", on_two) == [ErrorCode.KAFKA_STORAGE_ERROR]
 
 
-async def test_a_target_without_room_is_tried_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_target_without_room_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = TroubledFiles()
     async with two_disks(tmp_path, files) as (broker, client):
         await create(client)
