@@ -403,10 +403,11 @@ class Broker:
 
     async def _register(self, session: Store) -> None:
         assert self._server is not None
-        hostname = await trio.to_thread.run_sync(socket.getfqdn)
+        listeners = self.config.listeners
+        hostname = await trio.to_thread.run_sync(socket.getfqdn) if listeners.needs_hostname else ""
         node = BrokerIdZNode(
             self.broker_id,
-            self.config.listeners.resolve_advertised(self._server.ports, hostname),
+            listeners.resolve_advertised(self._server.ports, hostname),
             rack=self.config.broker_rack,
             features=SUPPORTED,
             timestamp_ms=self.clock.now_ms(),

@@ -35,6 +35,11 @@ class Listeners:
     control_plane: str | None
     protocols: Mapping[str, SecurityProtocol]
 
+    @property
+    def needs_hostname(self) -> bool:
+        """Whether a listener advertises whatever this machine is called."""
+        return any(not endpoint.host for endpoint in self.advertised)
+
     def resolve_advertised(self, ports: Mapping[str, int], hostname: str) -> tuple[Endpoint, ...]:
         """What to register: port 0 becomes the port that was bound, the wildcard host becomes
         ``hostname``.

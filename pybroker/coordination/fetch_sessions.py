@@ -5,15 +5,19 @@ only with partitions that have news. Pure: time and randomness are arguments. So
 ``kafka.server.FetchManager`` and ``FetchSessionCache`` of Kafka 3.9.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define, frozen
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, LeaderEpoch, Offset, TopicId
-from pybroker.protocol.messages import FetchResponse
+
+if TYPE_CHECKING:  # a start does without the messages of Fetch
+    from pybroker.protocol.messages import FetchResponse
 
 NO_SESSION = 0
 INITIAL_EPOCH = 0

@@ -103,8 +103,9 @@ def load(directory: Path) -> Tree:
         JournalCorrupt: the files were damaged.
         OSError: they cannot be read.
     """
-    for leftover in directory.glob("*.tmp"):
-        leftover.unlink()
+    for leftover in list(directory.iterdir()):
+        if leftover.suffix == ".tmp":
+            leftover.unlink()
     snapshots = _files(directory, "snapshot")
     tree = _read_snapshot(snapshots[-1]) if snapshots else Tree()
     journals = _files(directory, "journal")
@@ -177,7 +178,8 @@ def _open_journal(directory: Path, first_zxid: int) -> FileIO:
 
 
 def _files(directory: Path, kind: str) -> list[Path]:
-    return sorted(path for path in directory.glob(f"{kind}.*") if path.suffix != ".tmp")
+    found = (path for path in directory.iterdir() if path.name.startswith(f"{kind}."))
+    return sorted(path for path in found if path.suffix != ".tmp")
 
 
 def _zxid_of(path: Path) -> int:

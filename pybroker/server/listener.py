@@ -41,9 +41,10 @@ def bind(endpoint: Endpoint, backlog: int = 50) -> list[socket.socket]:
     Raises:
         CannotListen: the host is unknown, the port in use or not permitted, or no address could be bound.
     """
+    host = endpoint.host.encode() if endpoint.host.isascii() else endpoint.host  # text loads Python's idna
     try:
         found = socket.getaddrinfo(
-            endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or None, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
         raise CannotListen(

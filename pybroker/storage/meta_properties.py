@@ -1,10 +1,10 @@
 """``meta.properties``: whose log directory this is. ZooKeeper mode: version 0 with broker.id and
 cluster.id."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-import javaproperties
 from attrs import frozen
 
 from pybroker.storage import names
@@ -13,6 +13,9 @@ from pybroker.storage.files import Files
 from pybroker.storage.handles import join
 
 T = TypeVar("T")
+
+_PLAIN_LINE = re.compile(r"#.*|[\w.]+=[\w.-]*", re.ASCII)
+"""What Kafka and this broker write: comments, and names with values that need no escapes."""
 
 
 @frozen
@@ -31,6 +34,17 @@ def _read_raw(files: Files, directory: str) -> dict[str, str]:
         return {}
     except OSError as error:
         raise LogDirUnusable(f"{path} cannot be read: {error.strerror}") from error
+    lines = text.splitlines()
+    if all(map(_PLAIN_LINE.fullmatch, lines)):
+        return dict(line.split("=", 1) for line in lines if line[0] != "#")
+    return _read_unusual(path, text)
+
+
+def _read_unusual(path: str, text: str) -> dict[str, str]:
+    """A file that somebody has edited: all that properties may have, by a library whose import would take a
+    thirtieth of every start."""
+    import javaproperties
+
     try:
         return dict(javaproperties.loads(text))
     except javaproperties.InvalidUEscapeError as error:
@@ -88,6 +102,8 @@ def write_meta_properties(files: Files, directory: str, broker_id: int, cluster_
     raw = _read_raw(files, directory)
     wanted = {**raw, "version": "0", "broker.id": str(broker_id), "cluster.id": cluster_id}
     if wanted != raw:
+        import javaproperties
+
         text = javaproperties.dumps(wanted, timestamp=False)
         path = join(directory, names.META_PROPERTIES)
         try:
