@@ -76,6 +76,10 @@ logger = logging.getLogger(__name__)
 FETCH_SESSION_EVICTION_MS = 120_000
 STOP_GRACE_S = 5.0
 
+LOAD_GRACE_S = 5.0
+"""How long clients are kept from a broker that still loads its groups and transactions. Many clients give up at the first
+COORDINATOR_LOAD_IN_PROGRESS, while all of them try to connect again; but a large log takes its time."""
+
 SeamMaker: TypeAlias = Callable[[BrokerId, FetchSessionCache], Around]
 """Makes the seam of a broker's dispatch, once it knows its id."""
 
@@ -379,6 +383,9 @@ class Broker:
             if services.controller.is_active:
                 await self._until_known()
                 await services.controller.told(self.broker_id)
+                with trio.move_on_after(LOAD_GRACE_S):
+                    await services.groups.loaded()
+                    await services.transactions.loaded()
         except BaseException:
             server.close()
             raise

@@ -88,6 +88,10 @@ class GroupCoordinator:
         broker stops, so that no request has to be waited for."""
         self._shards.stop()
 
+    async def loaded(self) -> None:
+        """Waits until the groups of all partitions led by now are known."""
+        await self._shards.loaded()
+
     # -- leadership ----------------------------------------------------------------------------------
 
     def on_leadership(self, change: LeadershipChange) -> None:

@@ -150,6 +150,8 @@ class Shards(Generic[S]):
         self._slots: dict[int, Slot[S]] = {}
         self._nursery: trio.Nursery | None = None
         self._loading = trio.Lock()
+        self._loads: set[Slot[S]] = set()
+        self._until_loaded = trio.lowlevel.ParkingLot()
         self._is_stopping = False
 
     def __iter__(self) -> Iterator[Slot[S]]:
@@ -164,13 +166,18 @@ class Shards(Generic[S]):
     def is_any_loading(self) -> bool:
         return any(slot.is_loading for slot in self._slots.values())
 
+    async def loaded(self) -> None:
+        """Waits until all partitions led by now are loaded. One that cannot be is not waited for."""
+        if self._loads:
+            await self._until_loaded.park()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled. Leadership that began before is loaded now."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
                 for slot in self._slots.values():
-                    self.spawn(self._load, slot)
+                    self._begin_to_load(slot)
                 task_status.started()
                 await trio.sleep_forever()
             finally:
@@ -199,7 +206,7 @@ class Shards(Generic[S]):
                 slot.log = log
             return
         slot = self._slots[index] = Slot(index, self._make_shard(), log)
-        self.spawn(self._load, slot)
+        self._begin_to_load(slot)
 
     def resign(self, index: int, leader_epoch: LeaderEpoch) -> None:
         """Leadership is over. News of an epoch before the present one does not count; -1 always does."""
@@ -218,14 +225,24 @@ class Shards(Generic[S]):
             if pace.is_over:
                 await pace.rest()
 
+    def _begin_to_load(self, slot: Slot[S]) -> None:
+        if self._nursery is not None:
+            self._loads.add(slot)
+            self.spawn(self._load, slot)
+
     async def _load(self, slot: Slot[S]) -> None:
-        if slot.log.log_start_offset == slot.log.log_end_offset:
-            await self._load_now(slot)
-            return
-        # One after the other: with all at once, others would wait for a slice of each.
-        async with self._loading:
-            if not slot.is_over():
+        try:
+            if slot.log.log_start_offset == slot.log.log_end_offset:
                 await self._load_now(slot)
+                return
+            # One after the other: with all at once, others would wait for a slice of each.
+            async with self._loading:
+                if not slot.is_over():
+                    await self._load_now(slot)
+        finally:
+            self._loads.discard(slot)
+            if not self._loads:
+                self._until_loaded.unpark_all()
 
     async def _load_now(self, slot: Slot[S]) -> None:
         started_ms = self._now_ms()

@@ -76,6 +76,10 @@ class TransactionCoordinator:
 
     # -- leadership ----------------------------------------------------------------------------------
 
+    async def loaded(self) -> None:
+        """Waits until the transactions of all partitions led by now are known."""
+        await self._shards.loaded()
+
     def on_leadership(self, change: LeadershipChange) -> None:
         """A partition changed hands; those of other topics are none of our business."""
         partition = change.partition

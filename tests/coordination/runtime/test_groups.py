@@ -195,6 +195,20 @@ async def test_what_is_answered_while_groups_are_loaded(nursery: trio.Nursery) -
     assert coordinator.list_groups() == (ErrorCode.NONE, [])
 
 
+async def test_whoever_waits_for_the_groups_waits_for_all_that_can_be_loaded(nursery: trio.Nursery) -> None:
+    made = Bench()
+    await nursery.start(made.coordinator.run)
+    made.log.append(OTHER_BATCH, all_replicas=False)
+    broken = MemoryLog()
+    broken.append(OTHER_BATCH, all_replicas=False)
+    broken.broken = DiskFull("no")
+    made.coordinator.lead(0, made.log)
+    made.coordinator.lead(1, broken)
+    await made.coordinator.loaded()
+    assert made.committed() == -1
+    assert made.coordinator.list_groups()[0] is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+
+
 async def test_a_commit_waits_for_the_high_watermark(bench: Bench, nursery: trio.Nursery) -> None:
     bench.log.follows = False
     codes: list[ErrorCode] = []
