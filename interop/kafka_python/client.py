@@ -8,6 +8,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # type: ignore[import-untyped]
+from kafka.errors import NodeNotReadyError  # type: ignore[import-untyped]
 
 from interop.kafka_python.member import PolledMember, received
 from interop.support.client import (
@@ -21,7 +22,7 @@ from interop.support.client import (
     Received,
     Traits,
 )
-from interop.support.waiting import Deadline
+from interop.support.waiting import Deadline, wait_until
 
 Settings = dict[str, Any]
 POLL_MS = 200
@@ -109,13 +110,21 @@ class KafkaPython:
     def committed(self, group: str, topic: str, partition: int) -> int | None:
         where = TopicPartition(topic, partition)
         if MODERN:
-            found = self._admin.list_group_offsets({group: [where]})[group].get(where)
+            (found,) = wait_until(lambda: self._ask_for_offset(group, where), "a connected administrator")
         else:
             # Before 3.0 an administrator that lost its connection raises until it is made anew.
             self._admin.close()
             self._admin = KafkaAdminClient(**self._settings)
             found = self._admin.list_consumer_group_offsets(group, partitions=[where]).get(where)
         return None if found is None or found.offset < 0 else int(found.offset)
+
+    def _ask_for_offset(self, group: str, where: TopicPartition) -> tuple[Any] | None:
+        """None while the administrator may not yet connect again to a broker that was away: it raises then
+        instead of waiting, whatever the broker."""
+        try:
+            return (self._admin.list_group_offsets({group: [where]})[group].get(where),)
+        except NodeNotReadyError:
+            return None
 
     def close(self) -> None:
         self._asker.close()

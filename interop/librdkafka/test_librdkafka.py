@@ -21,13 +21,6 @@ def client(server: Server) -> Iterator[Librdkafka]:
 class TestLibrdkafka(Journeys):
     """Topics, records, restart."""
 
-    @pytest.mark.whole
-    def test_kill9_and_restart(
-        self, client: Librdkafka, topic: str, server: Server, scale: int, request: pytest.FixtureRequest
-    ) -> None:
-        """Not in the quick part: once, late in a long run, the library aborted its process here."""
-        super().test_kill9_and_restart(client, topic, server, scale, request)
-
 
 class TestLibrdkafkaGroups(GroupJourneys):
     """Consumer groups."""

@@ -63,7 +63,6 @@ class GroupJourneys:
             got += consume(three[1:], len(messages) - half)
         check_partitions(messages, got)
 
-    @pytest.mark.whole
     def test_commit_and_resume(self, client: GroupClient, topic: str, server: Server, scale: int) -> None:
         """The committed offset is told, survives kill -9, and a new member goes on from it; lag is right."""
         group = GroupSettings(new_group(), (topic,))
