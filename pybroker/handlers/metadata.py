@@ -4,6 +4,7 @@
 - No list of topics asks for all of them (in version 0 an empty list does), an empty one for none.
 - An unknown topic is created when both the broker and the request allow it; its first answer is
   LEADER_NOT_AVAILABLE, so that the client asks again.
+- A large reply is made and encoded once for all clients that ask for the same, until the cluster changes.
 - Replicas on brokers that cannot be reached are listed all the same; version 0 leaves them out, and marks the
   partition REPLICA_NOT_AVAILABLE.
 
@@ -11,13 +12,15 @@ Versions: 4 the client may forbid auto creation; 8 authorised operations (KIP-43
 12 in requests (KIP-516); 13 a top-level error for re-bootstrap (KIP-1102), which is not needed here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from typing import TypeAlias
 
 from attrs import frozen
 
 from pybroker.controller.auto_creation import AutoTopicCreation
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.live_brokers import live_brokers
+from pybroker.handlers.shared import SharedResponse
 from pybroker.metadata.image import ClusterImage, PartitionImage, TopicImage
 from pybroker.model.acl import OPERATIONS_NOT_ASKED_FOR, ResourceType, every_operation_on
 from pybroker.model.errors import ApiError, ErrorCode
@@ -30,13 +33,34 @@ FIRST_VERSION_WITH_UNREACHABLE_REPLICAS = 1
 FIRST_VERSION_WITH_LISTENER_NOT_FOUND = 6
 VERSIONS_WITH_CLUSTER_OPERATIONS = range(8, 11)
 
+SHARED_FROM_PARTITIONS = 100
+"""The smallest reply that is kept: from here on making it costs more than looking for it."""
+SHARED_REPLIES = 8
+"""How many different replies are kept at a time, so that clients cannot fill the memory."""
+
 
 @frozen
 class MetadataHandler:
     auto_creation: AutoTopicCreation
 
-    async def __call__(self, ctx: RequestContext, request: MetadataRequest) -> MetadataResponse:
+    async def __call__(
+        self, ctx: RequestContext, request: MetadataRequest
+    ) -> MetadataResponse | SharedResponse[MetadataResponse]:
         _refuse_ids_in_old_versions(ctx, request)
+        kept: _Kept = ctx.image.cache.setdefault(MetadataHandler, {})
+        key = _everything_that_counts(ctx, request)
+        shared = kept.get(key)
+        if shared is not None:
+            return shared
+        response = await self._answer(ctx, request)
+        if not _is_worth_keeping(response):
+            return response
+        if len(kept) >= SHARED_REPLIES:
+            del kept[next(iter(kept))]
+        shared = kept[key] = SharedResponse(response)
+        return shared
+
+    async def _answer(self, ctx: RequestContext, request: MetadataRequest) -> MetadataResponse:
         view = _View(ctx.image, ctx.listener, ctx.api_version)
         topics = await self._topics(ctx, request, view)
         if request.include_topic_authorized_operations:
@@ -87,6 +111,28 @@ class MetadataHandler:
             MetadataResponse.MetadataResponseTopic(error_code=code, name=name, is_internal=is_internal(name))
             for name, code in codes.items()
         ]
+
+
+_Kept: TypeAlias = dict[Hashable, SharedResponse[MetadataResponse]]
+
+
+def _everything_that_counts(ctx: RequestContext, request: MetadataRequest) -> Hashable:
+    """What a reply depends on, beside the image. Whether topics may be created does not count for a reply
+    that is kept: all its topics exist."""
+    topics = request.topics
+    return (
+        ctx.api_version,
+        ctx.listener,
+        None if topics is None else tuple([(topic.name, topic.topic_id) for topic in topics]),
+        request.include_topic_authorized_operations,
+        request.include_cluster_authorized_operations,
+    )
+
+
+def _is_worth_keeping(response: MetadataResponse) -> bool:
+    return sum([len(topic.partitions) for topic in response.topics]) >= SHARED_FROM_PARTITIONS and not any(
+        topic.error_code for topic in response.topics
+    )
 
 
 def _refuse_ids_in_old_versions(ctx: RequestContext, request: MetadataRequest) -> None:

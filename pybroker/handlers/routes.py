@@ -9,7 +9,8 @@ from pybroker.handlers.context import RequestContext
 
 
 class Handler(Protocol):
-    """Answers one API. Request and response are the API's own messages; None means that no reply is sent."""
+    """Answers one API. Request and response are the API's own messages; the response may be a SharedResponse
+    of one, and None means that no reply is sent."""
 
     def __call__(self, context: RequestContext, request: Any, /) -> Awaitable[Any]: ...
 

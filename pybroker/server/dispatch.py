@@ -14,6 +14,7 @@ from pybroker.handlers.api_versions import unsupported_version_response
 from pybroker.handlers.context import ConnectionState, RequestContext
 from pybroker.handlers.late import LateHandler
 from pybroker.handlers.routes import Handler, Route
+from pybroker.handlers.shared import SharedResponse
 from pybroker.instruments.metrics import ServerMetrics
 from pybroker.instruments.seams import Around
 from pybroker.metadata.image import ClusterImage
@@ -52,9 +53,13 @@ class _Call:
         self._head = _HEADS[api.response_header_version(version)]
         self._head_bytes = self._head.size - _SIZE_BYTES
 
-    def encode_reply(self, correlation_id: int, response: Message) -> list[Part]:
+    def encode_reply(self, correlation_id: int, response: Message | SharedResponse[Any]) -> list[Part]:
         """A whole reply: its size, its header and its body."""
-        parts: list[Part] = self._body_parts(response)
+        parts: list[Part]
+        if isinstance(response, SharedResponse):
+            parts = response.parts(self._body_parts)
+        else:
+            parts = self._body_parts(response)
         size = self._head_bytes
         for part in parts:
             size += len(part)
@@ -149,7 +154,8 @@ class Dispatcher:
 
         async def answer(wanted: Any) -> Any:
             try:
-                made.append(await call.handler(context, wanted))
+                response = await call.handler(context, wanted)
+                made.append(response.copy() if isinstance(response, SharedResponse) else response)
             except CloseConnection:
                 raise
             except Exception as error:  # noqa: BLE001 - the boundary of a bug

@@ -10,6 +10,7 @@ import trio
 from pybroker.handlers.api_versions import ApiVersions
 from pybroker.handlers.context import ConnectionState, RequestContext
 from pybroker.handlers.routes import Route
+from pybroker.handlers.shared import SharedResponse
 from pybroker.instruments.metrics import ServerMetrics
 from pybroker.instruments.seams import Answer, chain
 from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
@@ -100,6 +101,29 @@ async def test_a_handler_without_a_reply_sends_nothing() -> None:
     bench = Bench()
     bench.handler.outcome = None
     assert await bench.ask(METADATA) is None
+
+
+async def test_a_shared_response_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.handler.outcome = SharedResponse(MetadataResponse(controller_id=5))
+    first = await bench.ask(METADATA)
+    monkeypatch.setattr(bench.dispatcher._calls[3, 1], "_body_parts", None)
+    assert await bench.ask(METADATA) == first
+    assert first == struct.pack(">i", 77) + encode(MetadataResponse(controller_id=5), 1)
+
+
+async def test_a_seam_may_change_a_shared_response_without_changing_the_next() -> None:
+    async def change(context: RequestContext, request: Any, answer: Answer) -> Any:
+        response = await answer(request)
+        response.controller_id += 1
+        return response
+
+    bench = Bench(around=change)
+    bench.handler.outcome = SharedResponse(MetadataResponse(controller_id=5))
+    for _ in range(2):
+        answer = await bench.ask(METADATA)
+        assert answer is not None
+        assert decode_exactly(MetadataResponse, 1, answer, 4).controller_id == 6
 
 
 async def test_a_version_of_api_versions_that_is_not_served_is_answered_in_version_0() -> None:
