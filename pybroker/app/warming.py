@@ -1,25 +1,21 @@
 """What a start leaves for later: the codecs and handlers that clients begin with."""
 
 from collections.abc import Mapping
-from importlib import import_module
 
 import trio
 
 from pybroker.handlers.late import LateHandler
 from pybroker.handlers.routes import Route
 from pybroker.protocol.apis import api_by_key
-from pybroker.protocol.codec import decoder, parts_encoder
+from pybroker.protocol.codec import decoder, import_generators, parts_encoder
 
 _HOT = ((18, 3), (3, 12), (0, 9), (0, 10), (1, 11), (1, 16), (22, 4), (2, 7), (10, 4), (8, 9), (12, 4))
 """API keys and versions that today's clients begin with."""
 
-_GENERATORS = ("primitives", "schema", "generate_decoder", "generate_encoder")
-
 
 async def warm_codecs(routes: Mapping[int, Route]) -> None:
     """Makes the handlers and the codecs of the hottest messages after the port is open, one in a turn."""
-    for module in _GENERATORS:
-        import_module(f"pybroker.protocol.{module}")
+    for _ in import_generators():
         await trio.lowlevel.checkpoint()
     for key, version in _HOT:
         handler = routes[key].handler

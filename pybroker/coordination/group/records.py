@@ -13,7 +13,7 @@ from pybroker.coordination.group.member import Member
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.group.states import EMPTY, STABLE
 from pybroker.model.ids import TopicPartition
-from pybroker.protocol.codec import decode, decoder, encode, encoder
+from pybroker.protocol.codec import decode, decoder, encode, encoder, import_generators
 from pybroker.protocol.errors import MalformedMessage
 from pybroker.protocol.messages import (
     GroupMetadataKey,
@@ -42,7 +42,8 @@ _decode_value = cache(partial(decoder, OffsetCommitValue))
 
 
 def make_decoders() -> Iterator[None]:
-    """Make the decoders of today's committed offsets, one in a step: each takes milliseconds."""
+    """Make the decoders of today's committed offsets, in steps of a few milliseconds."""
+    yield from import_generators()
     _decode_key(OFFSET_KEYS[-1])
     yield
     _decode_value(OFFSET_VALUE)

@@ -44,7 +44,7 @@ async def read_log(log: CoordinatorLog, replay: Replay, pace: Pace, is_over: Cal
     """
     offset = log.log_start_offset
     while offset < log.log_end_offset:
-        data = memoryview(log.read(offset, READ_BYTES))
+        data = log.read(offset, READ_BYTES)
         if not data:
             return
         for position, header in iter_batch_headers(data):
@@ -56,7 +56,7 @@ async def read_log(log: CoordinatorLog, replay: Replay, pace: Pace, is_over: Cal
                         return
 
 
-def _read_batch(replay: Replay, header: BatchHeader, batch: memoryview) -> Iterator[None]:
+def _read_batch(replay: Replay, header: BatchHeader, batch: bytes) -> Iterator[None]:
     """Yields whenever it is time to look at the clock."""
     yield
     if header.is_control:
