@@ -77,8 +77,8 @@ FETCH_SESSION_EVICTION_MS = 120_000
 STOP_GRACE_S = 5.0
 
 LOAD_GRACE_S = 5.0
-"""How long clients are kept from a broker that still loads its groups and transactions. Many clients give up at the first
-COORDINATOR_LOAD_IN_PROGRESS, while all of them try to connect again; but a large log takes its time."""
+"""How long clients are kept from a broker that still loads its groups and transactions. Many clients give up
+at the first COORDINATOR_LOAD_IN_PROGRESS, while all of them connect again; but a large log takes its time."""
 
 SeamMaker: TypeAlias = Callable[[BrokerId, FetchSessionCache], Around]
 """Makes the seam of a broker's dispatch, once it knows its id."""
