@@ -16,7 +16,7 @@ from typing import TypeAlias
 import trio
 
 from pybroker.app.current_config import ConfigFollower, CurrentConfig, obey_storage_settings, server_settings
-from pybroker.app.features import SUPPORTED, features_of
+from pybroker.app.features import features_of, supported_features
 from pybroker.app.log_dirs import LogDirWatch
 from pybroker.app.metadata import choose_broker_id, metadata_session
 from pybroker.app.peers import controller_peer_settings
@@ -274,6 +274,7 @@ class Broker:
             self.timers,
             partition_count=self._offsets_partitions,
             unique_text=lambda: str(uuid.uuid4()),
+            image=lambda: self.image,
         )
         controller = Controller(
             ControllerConfig(
@@ -327,7 +328,7 @@ class Broker:
             transactions=transactions.coordinator,
             verifier=transactions.verifier,
             markers=transactions.markers,
-            features=lambda: features_of(self.image),
+            features=lambda: features_of(config, self.image),
             old_offsets=OldOffsets(session),
             storage=self._storage,
             controller=controller,
@@ -416,7 +417,7 @@ class Broker:
             self.broker_id,
             listeners.resolve_advertised(self._server.ports, hostname),
             rack=self.config.broker_rack,
-            features=SUPPORTED,
+            features=supported_features(self.config),
             timestamp_ms=self.clock.now_ms(),
         )
         self.broker_epoch = await registration.register(session, node, previous_sessions=self._sessions)

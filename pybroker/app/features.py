@@ -1,21 +1,25 @@
 """The features whose levels this broker speaks, and those that the whole cluster does."""
 
-from collections.abc import Mapping
-
+from pybroker.config.broker import BrokerConfig
 from pybroker.handlers.api_versions import Features
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.znodes import FeatureRange
-
-TRANSACTION_VERSION = "transaction.version"
-
-SUPPORTED: Mapping[str, FeatureRange] = {TRANSACTION_VERSION: FeatureRange(0, 2)}
-"""Published at registration. A feature is in force while every live broker publishes it."""
+from pybroker.model.features import GROUP_VERSION, TRANSACTION_VERSION
 
 
-def features_of(image: ClusterImage) -> Features:
+def supported_features(config: BrokerConfig) -> dict[str, FeatureRange]:
+    """Published at registration. A feature is in force while every live broker publishes it."""
+    features = {TRANSACTION_VERSION: FeatureRange(0, 2)}
+    if "consumer" in config.group_coordinator_rebalance_protocols:
+        features[GROUP_VERSION] = FeatureRange(0, 1)
+    return features
+
+
+def features_of(config: BrokerConfig, image: ClusterImage) -> Features:
     """What ApiVersions tells of them."""
+    supported = supported_features(config)
     return Features(
-        supported={name: (levels.min_version, levels.max_version) for name, levels in SUPPORTED.items()},
+        supported={name: (levels.min_version, levels.max_version) for name, levels in supported.items()},
         finalized=image.features,
         epoch=image.features_epoch,
     )

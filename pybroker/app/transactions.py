@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from pybroker.app.features import TRANSACTION_VERSION
 from pybroker.config.broker import BrokerConfig
 from pybroker.coordination.producer_ids import ProducerIds
 from pybroker.coordination.runtime.groups import GroupCoordinator
@@ -13,6 +12,7 @@ from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.runtime.verification import TransactionVerifier
 from pybroker.instruments.clock import TimerQueue
 from pybroker.metadata.image import ClusterImage
+from pybroker.model.features import TRANSACTION_VERSION
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import TRANSACTION_STATE
 from pybroker.replication.replicas import Replicas

@@ -10,6 +10,7 @@ from typing import Final
 
 from pybroker.config.keys import ConfigKey, TopicKey
 from pybroker.config.tables.coordination import coordination_keys
+from pybroker.config.tables.group import group_keys as _group_rows
 from pybroker.config.tables.kraft import kraft_keys
 from pybroker.config.tables.log import log_keys
 from pybroker.config.tables.own import authorizer_keys, own_keys
@@ -40,6 +41,9 @@ broker_quota_keys: Final[Mapping[str, ConfigKey]] = {row.name: row for row in se
 """Keys of a broker that are only ever set through the API."""
 
 topic_keys: Final[Mapping[str, TopicKey]] = {row.name: row for row in _topic_rows}
+
+group_keys: Final[Mapping[str, TopicKey]] = {row.name: row for row in _group_rows}
+"""Keys of a single group."""
 
 kraft_key_names: Final = frozenset(row.name for row in kraft_keys)
 

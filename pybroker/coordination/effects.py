@@ -6,7 +6,7 @@ of the moment, changes what is volatile in memory, and notes down the rest here.
 :class:`Outcome` of what was written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from attrs import frozen
@@ -54,10 +54,11 @@ class Reply:
 
 @frozen
 class StartTimer:
-    """Come back at broker time ``when_ms``."""
+    """Come back at broker time ``when_ms``; unless ``replaces``, a timer that runs already stays."""
 
     key: TimerKey
     when_ms: int
+    replaces: bool = True
 
 
 @frozen
@@ -80,12 +81,19 @@ class Writer:
 @frozen
 class Append:
     """Write one batch. With ``then`` it is awaited until it is committed; else nobody asks for it again. With
-    ``writer`` it is part of a transaction."""
+    ``writer`` it is part of a transaction.
+
+    Without records nothing is written, and ``then`` awaits what was written before.
+
+    ``appended`` is called when the batch is in the log, before anything else is decided: what it changes is
+    seen by later decisions, whose records come after these. If the batch cannot be written it is not called.
+    """
 
     records: Sequence[CoordinatorRecord]
     timestamp_ms: int
     then: Completion | None = None
     writer: Writer | None = None
+    appended: "Callable[[Effects], None] | None" = None
 
 
 @frozen
@@ -132,6 +140,9 @@ class Effects:
     def start_timer(self, key: TimerKey, delay_ms: int) -> None:
         self.items.append(StartTimer(key, self.now_ms + delay_ms))
 
+    def start_timer_if_absent(self, key: TimerKey, delay_ms: int) -> None:
+        self.items.append(StartTimer(key, self.now_ms + delay_ms, replaces=False))
+
     def stop_timer(self, key: TimerKey) -> None:
         self.items.append(StopTimer(key))
 
@@ -140,8 +151,10 @@ class Effects:
         records: Sequence[CoordinatorRecord],
         then: Completion | None = None,
         writer: Writer | None = None,
+        *,
+        appended: "Callable[[Effects], None] | None" = None,
     ) -> None:
-        self.items.append(Append(records, self.now_ms, then, writer))
+        self.items.append(Append(records, self.now_ms, then, writer, appended))
 
     def send_markers(
         self,

@@ -23,6 +23,7 @@ from pybroker.model.ids import TopicId, TopicPartition
 from pybroker.protocol.messages import OffsetCommitRequest, OffsetCommitResponse
 
 FIRST_VERSION_WITH_GROUPS = 1
+FIRST_VERSION_WITH_MEMBER_EPOCHS = 9
 FIRST_VERSION_WITH_TOPIC_IDS = 10
 NO_RETENTION_TIME = -1
 NO_TIMESTAMP = -1
@@ -95,6 +96,7 @@ class OffsetCommitHandler:
             request.generation_id_or_member_epoch,
             request.member_id,
             request.group_instance_id,
+            knows_member_epochs=ctx.api_version >= FIRST_VERSION_WITH_MEMBER_EPOCHS,
         )
         try:
             return await self.groups.commit(call)

@@ -4,8 +4,8 @@
 
 Versions: 0 reads what OffsetCommit v0 kept, and answers UNKNOWN_TOPIC_OR_PARTITION where there is nothing;
 2 null asks for all partitions, and what is wrong with the group is told once, before it for each partition;
-5 leader epochs (KIP-320); 7 unstable offsets can be refused (KIP-447); 8 several groups (KIP-709); 10 topic
-ids.
+5 leader epochs (KIP-320); 7 unstable offsets can be refused (KIP-447); 8 several groups (KIP-709); 9 members
+of consumer groups must name their epoch (KIP-848); 10 topic ids.
 
 Unlike Kafka 3.9, and like Kafka 4.1, version 1 tells the error of a group for each partition: an answer
 without partitions would mean that nothing was ever committed.
@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 
 from attrs import field, frozen
 
-from pybroker.coordination.group.calls import FetchedOffset
+from pybroker.coordination.group.calls import FetchedOffset, MemberEpoch
+from pybroker.coordination.group.shard import ANYBODY
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
@@ -57,9 +58,18 @@ class OffsetFetchHandler:
             found = _Found(ErrorCode.NONE, failed)
         return _single(found)
 
-    def _find(self, group_id: str, asked: Iterable[TopicPartition] | None, require_stable: bool) -> _Found:
+    def _find(
+        self,
+        group_id: str,
+        asked: Iterable[TopicPartition] | None,
+        require_stable: bool,
+        asking: MemberEpoch = ANYBODY,
+    ) -> _Found:
         try:
-            return _Found(ErrorCode.NONE, self.groups.fetch(group_id, asked, require_stable=require_stable))
+            return _Found(
+                ErrorCode.NONE,
+                self.groups.fetch(group_id, asked, require_stable=require_stable, asking=asking),
+            )
         except ApiError as error:
             return _Found(error.code)
 
@@ -84,7 +94,7 @@ class OffsetFetchHandler:
             partitions = [
                 TopicPartition(t.name, index) for t in asked.topics for index in t.partition_indexes
             ]
-        found = self._find(asked.group_id, partitions, require_stable)
+        found = self._find(asked.group_id, partitions, require_stable, _asking(asked))
         return OffsetFetchResponse.OffsetFetchResponseGroup(
             group_id=asked.group_id, error_code=found.error, topics=_topics(found.offsets)
         )
@@ -102,7 +112,7 @@ class OffsetFetchHandler:
                 for index in topic.partition_indexes
             ]
             unknown = [topic for topic in asked.topics if topic.topic_id not in names]
-        found = self._find(asked.group_id, partitions, require_stable)
+        found = self._find(asked.group_id, partitions, require_stable, _asking(asked))
         group = OffsetFetchResponse.OffsetFetchResponseGroup(
             group_id=asked.group_id, error_code=found.error, topics=_topics(found.offsets)
         )
@@ -113,6 +123,10 @@ class OffsetFetchHandler:
         if found.error is ErrorCode.NONE:
             group.topics += [_unknown(topic) for topic in unknown]
         return group
+
+
+def _asking(asked: OffsetFetchRequest.OffsetFetchRequestGroup) -> MemberEpoch:
+    return MemberEpoch(asked.member_id, asked.member_epoch)
 
 
 def _single(found: _Found) -> OffsetFetchResponse:

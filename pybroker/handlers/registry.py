@@ -144,6 +144,8 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(65, 0, 0, LateHandler("describe_transactions", transactions), "Describe"),
         Route(66, 0, 2, LateHandler("list_transactions", transactions), "Describe"),
         Route(67, 0, 0, LateHandler("allocate_producer_ids", services.controller_api), "ClusterAction"),
+        Route(68, 0, 1, LateHandler("consumer_group_heartbeat", groups), "Read"),
+        Route(69, 0, 1, LateHandler("consumer_group_describe", groups), "Describe"),
         Route(75, 0, 0, describe_partitions, "Describe"),
     )
     return routes

@@ -21,7 +21,12 @@ KAFKA: dict[str, dict[str, Any]] = json.loads(_DUMP.read_text())
 
 OURS = {"pybroker.record.validation", "pybroker.cluster.id", "pybroker.zookeeper.auth"}
 OF_THE_AUTHORIZER = {"allow.everyone.if.no.acl.found", "super.users"}
-OTHER_DEFAULT = {"queued.max.request.bytes": 256 * 1024 * 1024}
+OTHER_DEFAULT = {
+    "queued.max.request.bytes": 256 * 1024 * 1024,
+    # Kafka 4's: groups of the consumer protocol are served, and may change their protocol.
+    "group.consumer.migration.policy": "bidirectional",
+    "group.coordinator.rebalance.protocols": ("classic", "consumer"),
+}
 OTHER_RULE = {
     # Kafka parses the addresses of a quorum that a broker here never joins.
     "controller.quorum.bootstrap.servers",

@@ -72,6 +72,7 @@ class GroupBench:
             self.timers,
             partition_count=lambda: 1,
             unique_text=lambda: f"id{next(ids)}",
+            image=ClusterImage,
         )
         old = OldOffsets(self.store.session())
         groups = self.groups

@@ -33,7 +33,7 @@ coordination_keys = (
               "Longest session time-out in milliseconds that a new-protocol group may have."),
     ConfigKey("group.consumer.max.size", INT, MAX_INT, MEDIUM, READ_ONLY, at_least(1),
               "Most members of a new-protocol consumer group."),
-    ConfigKey("group.consumer.migration.policy", STRING, "disabled", MEDIUM, READ_ONLY,
+    ConfigKey("group.consumer.migration.policy", STRING, "bidirectional", MEDIUM, READ_ONLY,
               one_of_ignoring_case("DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"),
               "Whether a group may change between the classic and the new protocol while it "
               "has members.", internal=True),
@@ -47,7 +47,7 @@ coordination_keys = (
               "Milliseconds that the group coordinator collects writes to its topic."),
     ConfigKey("group.coordinator.new.enable", BOOLEAN, False, MEDIUM, READ_ONLY, None,
               "Whether Kafka's rewritten group coordinator is used.", internal=True),
-    ConfigKey("group.coordinator.rebalance.protocols", LIST, ("classic",), MEDIUM, READ_ONLY,
+    ConfigKey("group.coordinator.rebalance.protocols", LIST, ("classic", "consumer"), MEDIUM, READ_ONLY,
               list_of("consumer", "classic", "share", "unknown"),
               "Group protocols that are served; classic must be among them."),
     ConfigKey("group.coordinator.threads", INT, 1, MEDIUM, READ_ONLY, at_least(1),

@@ -108,7 +108,13 @@ class LeavingMember:
 @frozen
 class CommitCall:
     """An OffsetCommit or TxnOffsetCommit request. Generation -1 and no member: from somebody outside of the
-    group. ``writer`` is the producer in whose transaction it is."""
+    group.
+
+    Attributes:
+        generation: or the member's epoch, in a group of the consumer protocol.
+        writer: the producer in whose transaction it is.
+        knows_member_epochs: the client understands what groups of the consumer protocol answer (KIP-848).
+    """
 
     group_id: str
     offsets: Mapping[TopicPartition, CommittedOffset]
@@ -116,9 +122,18 @@ class CommitCall:
     member_id: str = UNKNOWN_MEMBER
     instance_id: str | None = None
     writer: Writer | None = None
+    knows_member_epochs: bool = True
 
 
 CommitReply: TypeAlias = Mapping[TopicPartition, ErrorCode]
+
+
+@frozen
+class MemberEpoch:
+    """Who asks for offsets, in which epoch; a group of the consumer protocol looks at it."""
+
+    member_id: str | None = None
+    epoch: int = -1
 
 
 @frozen

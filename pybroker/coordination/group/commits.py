@@ -9,7 +9,7 @@ from pybroker.coordination.effects import CoordinatorRecord, Effects, Outcome, T
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall, FetchedOffset
 from pybroker.coordination.group.errors import commit_error
 from pybroker.coordination.group.group import ClassicGroup
-from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets, commit_time
 from pybroker.coordination.group.records import group_key, offset_key, offset_value
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import COMMIT_ANSWERS, DEAD, DELETE_ANSWERS, EMPTY, STABLE
@@ -23,10 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def commit(group: ClassicGroup, call: CommitCall, token: Token, rules: GroupRules, effects: Effects) -> None:
-    """Store what may be stored; the answer comes when it is committed to the log.
-
-    Texts that are too long are refused one by one, the others are stored.
-    """
+    """Store a commit if it may be stored; the answer comes when it is committed to the log."""
     refused = _refusal(group, call)
     if refused is ErrorCode.NONE:
         refused = COMMIT_ANSWERS[group.state]
@@ -36,14 +33,19 @@ def commit(group: ClassicGroup, call: CommitCall, token: Token, rules: GroupRule
     if refused is not ErrorCode.NONE:
         effects.reply(token, dict.fromkeys(call.offsets, refused))
         return
+    store(group.offsets, call, token, rules, effects)
+
+
+def store(offsets: GroupOffsets, call: CommitCall, token: Token, rules: GroupRules, effects: Effects) -> None:
+    """Store a commit. Texts that are too long are refused one by one, the others are stored."""
     too_long = too_long_texts(call, rules)
     storable = {tp: one for tp, one in call.offsets.items() if tp not in too_long}
     if not storable:
         effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.OFFSET_METADATA_TOO_LARGE))
         return
-    group.offsets.prepare(storable)
-    records = [(offset_key(group.group_id, tp), offset_value(one)) for tp, one in storable.items()]
-    effects.append(records, OffsetsStored(group, token, tuple(call.offsets), storable, too_long))
+    offsets.prepare(storable)
+    records = [(offset_key(call.group_id, tp), offset_value(one)) for tp, one in storable.items()]
+    effects.append(records, OffsetsStored(offsets, token, tuple(call.offsets), storable, too_long))
 
 
 def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
@@ -75,7 +77,7 @@ def _length(text: str) -> int:
 class OffsetsStored:
     """The offsets are in the log, or will never be."""
 
-    group: ClassicGroup
+    offsets: GroupOffsets
     token: Token
     asked: Sequence[TopicPartition]
     storable: Mapping[TopicPartition, CommittedOffset]
@@ -83,9 +85,9 @@ class OffsetsStored:
 
     def settle(self, outcome: Outcome, effects: Effects) -> None:
         if outcome.error is ErrorCode.NONE:
-            self.group.offsets.apply(self.storable, outcome.base_offset)
+            self.offsets.apply(self.storable, outcome.base_offset)
         else:
-            self.group.offsets.fail(self.storable)
+            self.offsets.fail(self.storable)
         error = commit_error(outcome.error)
         effects.reply(
             self.token,
@@ -97,12 +99,11 @@ class OffsetsStored:
 
 
 def fetch(
-    group: ClassicGroup | None, partitions: Iterable[TopicPartition] | None, *, require_stable: bool
+    offsets: GroupOffsets | None, partitions: Iterable[TopicPartition] | None, *, require_stable: bool
 ) -> dict[TopicPartition, FetchedOffset]:
     """The committed offsets of the partitions, or of all that have one when ``partitions`` is None."""
-    if group is None or group.state is DEAD:
+    if offsets is None:
         return {tp: FetchedOffset() for tp in partitions or ()}
-    offsets = group.offsets
     found: dict[TopicPartition, FetchedOffset] = {}
     for tp in offsets.stored if partitions is None else partitions:
         stored = offsets.stored.get(tp)
@@ -129,18 +130,14 @@ def expire(group: ClassicGroup, rules: GroupRules, effects: Effects) -> int:
     since_ms = group.state_since_ms
     expired: list[TopicPartition] = []
     if group.protocol_type is None:
-        expired = offsets.remove_expired(now_ms, retention_ms, _commit_time)
+        expired = offsets.remove_expired(now_ms, retention_ms, commit_time)
     elif group.state is EMPTY:
-        base_ms = _commit_time if since_ms is None else lambda _commit: since_ms
+        base_ms = commit_time if since_ms is None else lambda _commit: since_ms
         expired = offsets.remove_expired(now_ms, retention_ms, base_ms)
     elif group.state is STABLE and group.is_consumer_group and group.subscribed_topics is not None:
-        expired = offsets.remove_expired(now_ms, retention_ms, _commit_time, group.subscribed_topics)
+        expired = offsets.remove_expired(now_ms, retention_ms, commit_time, group.subscribed_topics)
     forget(group, expired, effects)
     return len(expired)
-
-
-def _commit_time(commit: CommittedOffset) -> int:
-    return commit.commit_timestamp_ms
 
 
 def forget(group: ClassicGroup, removed: Iterable[TopicPartition], effects: Effects) -> None:

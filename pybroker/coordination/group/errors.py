@@ -31,6 +31,17 @@ COMMIT_ERRORS: Mapping[ErrorCode, ErrorCode] = {
 """The same for committed offsets."""
 
 
+CONSUMER_GROUP_ERRORS: Mapping[ErrorCode, ErrorCode] = {
+    **GROUP_ERRORS,
+    ErrorCode.REQUEST_TIMED_OUT: ErrorCode.COORDINATOR_NOT_AVAILABLE,
+}
+"""The same when the group is of the consumer protocol."""
+
+
+def consumer_group_error(error: ErrorCode) -> ErrorCode:
+    return CONSUMER_GROUP_ERRORS.get(error, error)
+
+
 def group_error(error: ErrorCode) -> ErrorCode:
     return GROUP_ERRORS.get(error, error)
 

@@ -42,7 +42,13 @@ class ClassicGroup:
         initial_delay: while the first rebalance is being delayed: (the current delay, what may be added).
     """
 
-    def __init__(self, group_id: str, now_ms: int, state: GroupState = EMPTY) -> None:
+    def __init__(
+        self,
+        group_id: str,
+        now_ms: int,
+        state: GroupState = EMPTY,
+        offsets: GroupOffsets | None = None,
+    ) -> None:
         self.group_id = group_id
         self.state = state
         self.state_since_ms: int | None = now_ms
@@ -55,7 +61,7 @@ class ClassicGroup:
         self.pending_members: set[str] = set()
         self.pending_syncs: set[str] = set()
         self.awaiting_join_count = 0
-        self.offsets = GroupOffsets()
+        self.offsets = GroupOffsets() if offsets is None else offsets
         self.subscribed_topics: frozenset[str] | None = None
         self.new_member_added = False
         self.initial_delay: tuple[int, int] | None = None

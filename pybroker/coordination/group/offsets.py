@@ -16,6 +16,11 @@ class CommittedOffset(NamedTuple):
     expire_timestamp_ms: int | None = None
 
 
+def commit_time(commit: CommittedOffset) -> int:
+    """When it was committed, in broker time."""
+    return commit.commit_timestamp_ms
+
+
 class StoredOffset(NamedTuple):
     """A commit and the offset of its batch in the coordinator's log, by which later ones are told apart."""
 

@@ -3,7 +3,6 @@
 An int16 leads key and value: in the key it is the kind of record, in the value the version.
 """
 
-import struct
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import NamedTuple, TypeAlias
@@ -12,6 +11,7 @@ from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.member import Member
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.group.states import EMPTY, STABLE
+from pybroker.coordination.group.wire import PREFIX_BYTES, UnreadableRecord, kind_of, with_kind
 from pybroker.model.ids import TopicPartition
 from pybroker.protocol.codec import decode, decoder, encode, encoder, import_generators
 from pybroker.protocol.errors import MalformedMessage
@@ -28,10 +28,8 @@ OFFSET_VALUE_WITH_EXPIRY = 1
 OFFSET_VALUE = 3
 GROUP_VALUE = 3
 _NO_TIMESTAMP = -1
-_PREFIX = struct.Struct(">h")
-_PREFIX_BYTES = 2
-_OFFSET_KEY_PREFIX = _PREFIX.pack(1)
-_GROUP_KEY_PREFIX = _PREFIX.pack(GROUP_KEY)
+_OFFSET_KEY_PREFIX = with_kind(1, b"")
+_GROUP_KEY_PREFIX = with_kind(GROUP_KEY, b"")
 
 
 # One million commits are read in one go: even finding the generated function each time would be seen.
@@ -66,10 +64,6 @@ class GroupKey(NamedTuple):
 RecordKey: TypeAlias = OffsetKey | GroupKey
 
 
-class UnreadableRecord(ValueError):
-    """A record that this coordinator should know, but cannot read."""
-
-
 def offset_key(group_id: str, tp: TopicPartition) -> bytes:
     return _OFFSET_KEY_PREFIX + _encode_key()(OffsetCommitKey(group=group_id, topic=tp[0], partition=tp[1]))
 
@@ -85,7 +79,7 @@ def offset_value(commit: CommittedOffset) -> bytes:
         commit_timestamp=commit.commit_timestamp_ms,
         expire_timestamp=_NO_TIMESTAMP if expiry is None else expiry,
     )
-    return _PREFIX.pack(version) + _encode_value(version)(value)
+    return with_kind(version, _encode_value(version)(value))
 
 
 def group_key(group_id: str) -> bytes:
@@ -115,22 +109,13 @@ def group_value(group: ClassicGroup, assignments: Mapping[str, bytes]) -> bytes:
             for member in group.members.values()
         ],
     )
-    return _PREFIX.pack(GROUP_VALUE) + encode(value, GROUP_VALUE)
-
-
-def key_kind(key: bytes | None) -> int:
-    """The kind of record that a key begins.
-
-    Raises:
-        UnreadableRecord: the key is none at all.
-    """
-    return _kind(key)
+    return with_kind(GROUP_VALUE, encode(value, GROUP_VALUE))
 
 
 def newest_offset_key(key: bytes) -> bytes:
     """The same key of an offset, as it is written today: before Kafka 0.9 its version was 0, with the same
     fields."""
-    return key if key.startswith(_OFFSET_KEY_PREFIX) else _OFFSET_KEY_PREFIX + key[_PREFIX_BYTES:]
+    return key if key.startswith(_OFFSET_KEY_PREFIX) else _OFFSET_KEY_PREFIX + key[PREFIX_BYTES:]
 
 
 def read_key(key: bytes | None) -> RecordKey | None:
@@ -140,13 +125,13 @@ def read_key(key: bytes | None) -> RecordKey | None:
         UnreadableRecord: the key is none at all.
     """
     try:
-        kind = _kind(key)
+        kind = kind_of(key)
         assert key is not None
         if kind in OFFSET_KEYS:
-            offset, _ = _decode_key(kind)(key, _PREFIX_BYTES)
+            offset, _ = _decode_key(kind)(key, PREFIX_BYTES)
             return OffsetKey(offset.group, TopicPartition(offset.topic, offset.partition))
         if kind == GROUP_KEY:
-            return GroupKey(decode(GroupMetadataKey, kind, key, _PREFIX_BYTES)[0].group)
+            return GroupKey(decode(GroupMetadataKey, kind, key, PREFIX_BYTES)[0].group)
     except MalformedMessage as error:
         raise UnreadableRecord(str(error)) from error
     return None
@@ -158,11 +143,11 @@ def read_offset_value(value: bytes) -> CommittedOffset:
     Raises:
         UnreadableRecord: it is something else.
     """
-    version = _kind(value)
+    version = kind_of(value)
     if not 0 <= version <= 4:
         raise UnreadableRecord(f"offset commit of version {version}")
     try:
-        read, _ = _decode_value(version)(value, _PREFIX_BYTES)
+        read, _ = _decode_value(version)(value, PREFIX_BYTES)
     except MalformedMessage as error:
         raise UnreadableRecord(str(error)) from error
     expiry = read.expire_timestamp
@@ -181,11 +166,11 @@ def read_group_value(group_id: str, value: bytes, now_ms: int) -> ClassicGroup:
     Raises:
         UnreadableRecord: it is something else.
     """
-    version = _kind(value)
+    version = kind_of(value)
     if not 0 <= version <= 4:
         raise UnreadableRecord(f"group of version {version}")
     try:
-        read, _ = decode(GroupMetadataValue, version, value, _PREFIX_BYTES)
+        read, _ = decode(GroupMetadataValue, version, value, PREFIX_BYTES)
     except MalformedMessage as error:
         raise UnreadableRecord(str(error)) from error
     group = ClassicGroup(group_id, now_ms, STABLE if read.members else EMPTY)
@@ -213,10 +198,3 @@ def _member(
         protocols=((protocol or "", bytes(read.subscription)),),
         assignment=bytes(read.assignment),
     )
-
-
-def _kind(data: bytes | None) -> int:
-    if data is None or len(data) < _PREFIX_BYTES:
-        raise UnreadableRecord(f"{data!r} has no type")
-    kind: int = _PREFIX.unpack_from(data)[0]
-    return kind

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from itertools import islice
 from zlib import crc32
 
+from pybroker.coordination.group.consumer.changes import KINDS, read_change
+from pybroker.coordination.group.consumer.group import ConsumerGroup
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import StoredOffset
 from pybroker.coordination.group.records import (
@@ -16,13 +18,12 @@ from pybroker.coordination.group.records import (
     OFFSET_KEYS,
     GroupKey,
     OffsetKey,
-    UnreadableRecord,
-    key_kind,
     newest_offset_key,
     read_group_value,
     read_key,
     read_offset_value,
 )
+from pybroker.coordination.group.wire import UnreadableRecord, kind_of
 from pybroker.model.ids import NO_PRODUCER_ID, Offset, ProducerId
 from pybroker.records.control import ControlRecordType, read_end_transaction_marker
 from pybroker.records.header import BatchHeader, Buffer, Record
@@ -71,7 +72,8 @@ class GroupReplay:
         self._group_records = _Latest()
         self._offset_records = _Latest()
         self._transactional: dict[ProducerId, dict[bytes, _Kept]] = {}
-        self._groups: dict[str, ClassicGroup] = {}
+        self._changes = _Latest()
+        self._groups: dict[str, ClassicGroup | ConsumerGroup] = {}
 
     def control(self, header: BatchHeader, batch: Buffer) -> None:
         """The end of a transaction: its offsets count now, or never."""
@@ -90,11 +92,11 @@ class GroupReplay:
     def apply(self, header: BatchHeader, record: Record, first_offset: Offset) -> None:
         """One record; ``first_offset`` is that of the first record of its batch.
 
-        Kinds that the classic coordinator does not know are passed over.
+        Kinds that this coordinator does not know are passed over.
         """
         key, value = record.key, record.value
         try:
-            kind = key_kind(key)
+            kind = kind_of(key)
         except UnreadableRecord as error:
             logger.warning("record at offset %d of the offsets topic is unreadable: %s", record.offset, error)
             return
@@ -107,6 +109,8 @@ class GroupReplay:
                 target = self._offset_records.of(key)
         elif kind == GROUP_KEY:
             target = self._group_records.of(key)
+        elif kind in KINDS:
+            target = self._changes.of(key)
         else:
             return
         if value is None:
@@ -114,13 +118,16 @@ class GroupReplay:
         else:
             target[key] = _packed(value, first_offset)
 
-    def finish(self, now_ms: int) -> Iterator[ClassicGroup | None]:
+    def finish(self, now_ms: int) -> Iterator[ClassicGroup | ConsumerGroup | None]:
         """All groups, one by one: those with a record, and those that only have offsets. In small steps:
         None is a step that completes no group.
 
         Records that cannot be read are passed over with a warning: one that is damaged must not take all
         groups of the partition away.
         """
+        for key, value, _ in self._changes.drain():
+            self._take_change(key, value)
+            yield None
         for key, value, _ in self._group_records.drain():
             self._take_group(key, value, now_ms)
             yield None
@@ -138,9 +145,25 @@ class GroupReplay:
         try:
             known = read_key(key)
             assert isinstance(known, GroupKey)
-            self._groups[known.group_id] = read_group_value(known.group_id, value, now_ms)
+            group = read_group_value(known.group_id, value, now_ms)
+            other = self._groups.get(known.group_id)
+            # Both at once only if the end of one was never written: then that one has no members.
+            if not isinstance(other, ConsumerGroup) or not other.members:
+                self._groups[known.group_id] = group
         except UnreadableRecord as error:
             _warn(key, error)
+
+    def _take_change(self, key: bytes, value: bytes) -> None:
+        try:
+            group_id, change = read_change(key, value)
+        except UnreadableRecord as error:
+            _warn(key, error)
+            return
+        group = self._groups.get(group_id)
+        if group is None:
+            group = self._groups[group_id] = ConsumerGroup(group_id)
+        assert isinstance(group, ConsumerGroup), "they are taken before the classic groups"
+        group.apply(change)
 
     def _take_offset(
         self, key: bytes, value: bytes, batch_offset: Offset, producer_id: ProducerId, now_ms: int
@@ -165,7 +188,9 @@ def _warn(key: bytes, error: UnreadableRecord) -> None:
     logger.warning("record with the key %r of the offsets topic is unreadable: %s", key, error)
 
 
-def steps(items: Iterator[ClassicGroup | None], size: int) -> Iterator[list[ClassicGroup]]:
+def steps(
+    items: Iterator[ClassicGroup | ConsumerGroup | None], size: int
+) -> Iterator[list[ClassicGroup | ConsumerGroup]]:
     """The groups among so many steps of :meth:`GroupReplay.finish` at a time."""
     while some := list(islice(items, size)):
         yield [group for group in some if group is not None]

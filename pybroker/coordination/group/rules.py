@@ -1,8 +1,9 @@
 """The settings that groups obey."""
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pybroker.config.broker import BrokerConfig
+from pybroker.coordination.group.consumer.rules import ConsumerRules
 
 NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60 * 1000
 """How long a member that has no id yet may wait in JoinGroup: it cannot send heartbeats, and may be gone."""
@@ -21,6 +22,8 @@ class GroupRules:
     max_metadata_length: int = 4096
     """Of the text committed with an offset, in UTF-16 code units."""
     offsets_retention_ms: int = 10080 * MS_PER_MINUTE
+    consumer: ConsumerRules = field(factory=ConsumerRules)
+    """Of groups of the consumer protocol."""
 
     @classmethod
     def of(cls, config: BrokerConfig) -> "GroupRules":
@@ -31,4 +34,5 @@ class GroupRules:
             max_size=config.group_max_size,
             max_metadata_length=config.offset_metadata_max_bytes,
             offsets_retention_ms=config.offsets_retention_minutes * MS_PER_MINUTE,
+            consumer=ConsumerRules.of(config),
         )

@@ -9,7 +9,7 @@ from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall
 from pybroker.coordination.group.commits import too_long_texts
 from pybroker.coordination.group.errors import commit_error
 from pybroker.coordination.group.group import ClassicGroup
-from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets
 from pybroker.coordination.group.records import offset_key, offset_value
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import DEAD, EMPTY
@@ -28,14 +28,21 @@ def commit(
     if refused is not ErrorCode.NONE:
         effects.reply(token, dict.fromkeys(call.offsets, refused))
         return
+    stage(group.offsets, call, writer, token, rules, effects)
+
+
+def stage(
+    offsets: GroupOffsets, call: CommitCall, writer: Writer, token: Token, rules: GroupRules, effects: Effects
+) -> None:
+    """Keep a commit aside until the end of the transaction."""
     too_long = too_long_texts(call, rules)
     storable = {tp: one for tp, one in call.offsets.items() if tp not in too_long}
     if not storable:
         effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.OFFSET_METADATA_TOO_LARGE))
         return
-    group.offsets.prepare_transactional(writer.producer_id, storable)
-    records = [(offset_key(group.group_id, tp), offset_value(one)) for tp, one in storable.items()]
-    staged = OffsetsStaged(group, token, tuple(call.offsets), writer.producer_id, storable, too_long)
+    offsets.prepare_transactional(writer.producer_id, storable)
+    records = [(offset_key(call.group_id, tp), offset_value(one)) for tp, one in storable.items()]
+    staged = OffsetsStaged(offsets, token, tuple(call.offsets), writer.producer_id, storable, too_long)
     effects.append(records, staged, writer)
 
 
@@ -57,7 +64,7 @@ def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
 class OffsetsStaged:
     """The offsets are in the log, or will never be."""
 
-    group: ClassicGroup
+    offsets: GroupOffsets
     token: Token
     asked: Sequence[TopicPartition]
     producer_id: ProducerId
@@ -65,7 +72,7 @@ class OffsetsStaged:
     too_long: Collection[TopicPartition]
 
     def settle(self, outcome: Outcome, effects: Effects) -> None:
-        offsets = self.group.offsets
+        offsets = self.offsets
         if outcome.error is ErrorCode.NONE:
             offsets.stage_transactional(self.producer_id, self.storable, outcome.base_offset)
         else:

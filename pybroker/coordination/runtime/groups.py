@@ -17,17 +17,24 @@ from pybroker.coordination.group.calls import (
     JoinCall,
     JoinReply,
     LeavingMember,
+    MemberEpoch,
     SyncCall,
     SyncReply,
 )
-from pybroker.coordination.group.group import ClassicGroup
+from pybroker.coordination.group.consumer.calls import (
+    ConsumerGroupDescription,
+    ConsumerHeartbeatCall,
+    ConsumerHeartbeatReply,
+)
+from pybroker.coordination.group.consumer.regexes import TopicRegexes
 from pybroker.coordination.group.rules import GroupRules
-from pybroker.coordination.group.shard import GroupShard
+from pybroker.coordination.group.shard import ANYBODY, GroupShard
 from pybroker.coordination.partitioning import coordinator_partition
 from pybroker.coordination.runtime.log_port import CoordinatorLog
 from pybroker.coordination.runtime.partition_log import PartitionLog
 from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot
 from pybroker.instruments.clock import TimerQueue
+from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import LeaderEpoch, ProducerEpoch, ProducerId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
@@ -49,6 +56,7 @@ class GroupCoordinator:
     Args:
         partition_count: how many partitions the offsets topic has, or will have.
         unique_text: a new UUID as text, for member ids.
+        image: the cluster as it is now.
     """
 
     def __init__(
@@ -58,15 +66,17 @@ class GroupCoordinator:
         timers: TimerQueue,
         partition_count: Callable[[], int],
         unique_text: Callable[[], str],
+        image: Callable[[], ClusterImage],
     ) -> None:
         self._config = config
         self._now_ms = now_ms
         self._timers = timers
         self._partition_count = partition_count
         rules = GroupRules.of(config)
+        regexes = TopicRegexes()
         self._shards: Shards[GroupShard] = Shards(
             CONSUMER_OFFSETS,
-            lambda: GroupShard(rules, unique_text),
+            lambda: GroupShard(rules, unique_text, image, regexes),
             now_ms,
             timers,
             ShardSettings(
@@ -145,6 +155,12 @@ class GroupCoordinator:
         self._shards.carry_out(slot, effects)
         return code
 
+    async def consumer_heartbeat(self, call: ConsumerHeartbeatCall) -> ConsumerHeartbeatReply:
+        """Waits until what it led to is committed to the log."""
+        slot = self._slot(call.group_id)
+        reply: ConsumerHeartbeatReply = await self._shards.ask(slot, slot.shard.consumer_heartbeat, call)
+        return reply
+
     def leave(self, group_id: str, leaving: Sequence[LeavingMember]) -> list[ErrorCode]:
         """One code for each of ``leaving``."""
         slot = self._slot(group_id)
@@ -186,17 +202,30 @@ class GroupCoordinator:
             slot.shard.complete_transaction(producer_id, is_commit=is_commit)
 
     def fetch(
-        self, group_id: str, partitions: Iterable[TopicPartition] | None, *, require_stable: bool
+        self,
+        group_id: str,
+        partitions: Iterable[TopicPartition] | None,
+        *,
+        require_stable: bool,
+        asking: MemberEpoch = ANYBODY,
     ) -> dict[TopicPartition, FetchedOffset]:
-        """Committed offsets; of all partitions when ``partitions`` is None."""
+        """Committed offsets; of all partitions when ``partitions`` is None.
+
+        Raises:
+            ApiError: also UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH and ILLEGAL_GENERATION.
+        """
         slot = self._slot(group_id, may_be_empty=True)
-        return slot.shard.fetch(group_id, partitions, require_stable=require_stable)
+        return slot.shard.fetch(group_id, partitions, require_stable=require_stable, asking=asking)
 
     # -- administration ------------------------------------------------------------------------------
 
     def describe(self, group_id: str) -> GroupDescription | None:
-        """None if there is no such group."""
+        """None if there is no such classic group."""
         return self._slot(group_id, may_be_empty=True).shard.describe(group_id)
+
+    def describe_consumer_group(self, group_id: str) -> ConsumerGroupDescription | None:
+        """None if there is no such consumer group."""
+        return self._slot(group_id).shard.describe_consumer_group(group_id)
 
     def list_groups(self) -> tuple[ErrorCode, list[GroupListing]]:
         """All groups; with COORDINATOR_LOAD_IN_PROGRESS when there may be more."""
@@ -239,8 +268,8 @@ class GroupCoordinator:
             self._shards.spawn(self._forget_partitions, tuple(partitions))
 
     async def _forget_partitions(self, partitions: Sequence[TopicPartition]) -> None:
-        def forget(shard: GroupShard, group: ClassicGroup, effects: Effects) -> int:
-            return shard.forget_partitions(group, partitions, effects)
+        def forget(shard: GroupShard, group_id: str, effects: Effects) -> int:
+            return shard.forget_partitions(group_id, partitions, effects)
 
         count = await self._for_every_group(forget)
         logger.info("%d offsets of %d deleted partitions are gone", count, len(partitions))
@@ -259,14 +288,14 @@ class GroupCoordinator:
         if count:
             logger.info("%d offsets have expired", count)
 
-    async def _for_every_group(self, change: Callable[[GroupShard, ClassicGroup, Effects], int]) -> int:
+    async def _for_every_group(self, change: Callable[[GroupShard, str, Effects], int]) -> int:
         count = 0
         for slot in self._shards:
-            groups = tuple(slot.shard.groups.values())
-            for start in range(0, len(groups), SLICE):
-                for group in groups[start : start + SLICE]:
+            group_ids = tuple(slot.shard.groups)
+            for start in range(0, len(group_ids), SLICE):
+                for group_id in group_ids[start : start + SLICE]:
                     effects = self._shards.effects()
-                    count += change(slot.shard, group, effects)
+                    count += change(slot.shard, group_id, effects)
                     self._shards.carry_out(slot, effects)
                 await trio.lowlevel.checkpoint()
         return count

@@ -85,7 +85,12 @@ class Answer:
 
 
 class Slot(Generic[S]):
-    """The leadership of one partition. Written by :class:`Shards` only."""
+    """The leadership of one partition. Written by :class:`Shards` only.
+
+    Attributes:
+        written: the end (exclusive) of what was appended last.
+        awaited: how many appends are not committed yet.
+    """
 
     def __init__(self, index: int, shard: S, log: CoordinatorLog) -> None:
         self.index = index
@@ -93,6 +98,8 @@ class Slot(Generic[S]):
         self.log = log
         self.is_loading = True
         self.loaded = trio.Event()
+        self.written: Offset = 0
+        self.awaited = 0
         self._is_over = False
         self.timers: dict[TimerKey, Timer] = {}
 
@@ -332,6 +339,8 @@ class Shards(Generic[S]):
             return
         running = slot.timers.get(item.key)
         if running is not None:
+            if not item.replaces:
+                return
             running.cancel()
         slot.timers[item.key] = self._timers.schedule(
             item.key.kind, item.when_ms, partial(self._fire, slot, item.key)
@@ -348,16 +357,31 @@ class Shards(Generic[S]):
         try:
             if slot.is_over():
                 raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-            guard = None if item.writer is None else item.writer.guard
-            first, end = slot.log.append(self._batch(item), all_replicas=waits, guard=guard)
+            if item.records:
+                guard = None if item.writer is None else item.writer.guard
+                batch = self._batch(item)
+                first, slot.written = slot.log.append(batch, all_replicas=waits, guard=guard)
+            else:
+                first = slot.written
         except ApiError as error:
             if item.then is None:
                 logger.warning("%s-%d: tombstones not written: %s", self._name, slot.index, error)
             return self._settle(item, Outcome(error.code))
-        if not waits or slot.log.is_committed(end):
-            return self._settle(item, Outcome(ErrorCode.NONE, first))
-        self.spawn(self._settle_later, slot, item, first, end)
-        return ()
+        effects = Effects(self._now_ms())
+        if item.appended is not None:
+            item.appended(effects)
+        if not waits or self._is_committed(slot, item):
+            effects.items.extend(self._settle(item, Outcome(ErrorCode.NONE, first)))
+        else:
+            slot.awaited += 1
+            self.spawn(self._settle_later, slot, item, first, slot.written)
+        return effects.items
+
+    def _is_committed(self, slot: Slot[S], item: Append) -> bool:
+        """Who writes nothing only waits for what others have written."""
+        if not item.records and not slot.awaited:
+            return True
+        return slot.log.is_committed(slot.written)
 
     def _batch(self, item: Append) -> bytes:
         compression, writer = self._settings.compression, item.writer
@@ -389,6 +413,8 @@ class Shards(Generic[S]):
             outcome = Outcome(error.code)
         else:
             outcome = Outcome(ErrorCode.NONE, first)
+        finally:
+            slot.awaited -= 1
         effects = Effects(self._now_ms())
         effects.items.extend(self._settle(item, outcome))
         self.carry_out(slot, effects)

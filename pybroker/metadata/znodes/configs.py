@@ -19,6 +19,7 @@ class ConfigType(StrEnum):
     USER = "users"
     BROKER = "brokers"
     IP = "ips"
+    GROUP = "groups"
 
 
 class ConfigTypeZNode:

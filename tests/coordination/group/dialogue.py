@@ -33,6 +33,7 @@ from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.group.replay import GroupReplay
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.shard import GroupShard
+from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.protocol.codec import encode
@@ -61,12 +62,14 @@ class Dialogue:
         log: every record that was committed, in order.
         held: appends that wait because ``holds`` is set.
         error: what appends fail with while it is set.
+        image: the cluster; the test changes it.
     """
 
     def __init__(self, **rules: int) -> None:
         self.rules = GroupRules(**{"initial_rebalance_delay_ms": 3000, **rules})
         self.ids = itertools.count(1)
-        self.shard = GroupShard(self.rules, lambda: f"id{next(self.ids)}")
+        self.image = ClusterImage()
+        self.shard = self.new_shard()
         self.now_ms = START_MS
         self.answers: dict[int, Any] = {}
         self.log: list[CoordinatorRecord] = []
@@ -80,7 +83,9 @@ class Dialogue:
 
     @property
     def group(self) -> ClassicGroup:
-        return self.shard.groups[GROUP]
+        group = self.shard.groups[GROUP]
+        assert isinstance(group, ClassicGroup)
+        return group
 
     @property
     def state(self) -> str:
@@ -126,7 +131,7 @@ class Dialogue:
 
     def expire(self) -> int:
         effects = Effects(self.now_ms)
-        count = self.shard.expire(self.group, effects)
+        count = self.shard.expire(GROUP, effects)
         self.carry_out(effects)
         return count
 
@@ -184,7 +189,9 @@ class Dialogue:
                 case Reply(token, answer):
                     assert token not in self.answers, "a request is answered once"
                     self.answers[token] = answer
-                case StartTimer(key, when_ms):
+                case StartTimer(key, when_ms, replaces):
+                    if key in self.timers and not replaces:
+                        continue
                     self.timers[key] = when_ms
                     heapq.heappush(self._heap, (when_ms, next(self._sequence), key))
                 case StopTimer(key):
@@ -200,6 +207,10 @@ class Dialogue:
         if self.error is ErrorCode.NONE:
             outcome = Outcome(ErrorCode.NONE, len(self.log))
             self.log.extend(item.records)
+            if item.appended is not None:
+                effects = Effects(self.now_ms)
+                item.appended(effects)
+                self.carry_out(effects)
         if item.then is not None:
             effects = Effects(self.now_ms)
             item.then.settle(outcome, effects)
@@ -217,9 +228,13 @@ class Dialogue:
         for effects in self.shard.unloaded(self.now_ms):
             self.carry_out(effects)
         assert not self.timers, "nothing is left of the old one"
-        self.shard = GroupShard(self.rules, lambda: f"id{next(self.ids)}")
+        self.shard = self.new_shard()
         for effects in self.shard.loaded(read_log(self.shard, self.log), self.now_ms):
             self.carry_out(effects)
+
+    def new_shard(self) -> GroupShard:
+        """A shard that knows nothing yet."""
+        return GroupShard(self.rules, lambda: f"id{next(self.ids)}", lambda: self.image)
 
     def replayed(self) -> GroupShard:
         """A new shard that has read the log."""

@@ -134,7 +134,7 @@ def test_a_partition_removed_while_its_commit_is_under_way_stays_removed() -> No
     talk.commit(7)
     talk.holds = True
     talk.commit(8)
-    talk.shard.forget_partitions(talk.group, [ORDERS], Effects(talk.now_ms))
+    talk.shard.forget_partitions(GROUP, [ORDERS], Effects(talk.now_ms))
     talk.release()
     assert fetched(talk, ORDERS) == {"orders": FetchedOffset()}
 

@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_passed_over(caplog: pytest.LogCaptureFixture) ->
         (b"", b""),
         (offset_key(GROUP, TopicPartition("x", 0)), b"\0\x63"),
         (group_key("h"), b"\0\3"),
-        (b"\0\3\0\1g", b"\0\0"),
+        (b"\0\x0b\0\1g", b"\0\0"),
     ]
     shard = replay(records, Dialogue().rules, START_MS)
     assert list(shard.groups) == [GROUP]

@@ -23,6 +23,7 @@ from pybroker.coordination.group.records import GroupKey, OffsetKey, read_key
 from pybroker.coordination.group.shard import GroupShard
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.instruments.clock import Clock, TimerQueue
+from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.records.builder import RecordBatchBuilder
@@ -58,6 +59,7 @@ class Bench:
             self.timers,
             partition_count=lambda: 1,
             unique_text=lambda: f"id{next(ids)}",
+            image=ClusterImage,
         )
         self.log = MemoryLog()
 
