@@ -1,12 +1,14 @@
 """What each Go library can do, and its agent."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from interop.agents.client import AgentClient, Library
 from interop.agents.process import AgentProcess
-from interop.go.build import agent
 from interop.support.client import Traits
+from interop.support.golang import program
 
+HERE = Path(__file__).resolve().parent
 GIVES_UP = (
     "its writer takes a broker that has just started and knows no topic yet for one without the topic, "
     "and gives up at once"
@@ -33,4 +35,6 @@ LIBRARIES: Mapping[str, Library] = {
 def start(name: str, bootstrap: str) -> AgentClient:
     """The library's agent, running and connected to `bootstrap`."""
     library = LIBRARIES[name]
-    return AgentClient(library, AgentProcess(library.name, [str(agent(name)), bootstrap]))
+    return AgentClient(
+        library, AgentProcess(library.name, [str(program(HERE, f"cmd/{name}", name)), bootstrap])
+    )

@@ -1,11 +1,14 @@
 """What each Node library can do, and its agent."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from interop.agents.client import AgentClient, Library
 from interop.agents.process import AgentProcess
-from interop.node.install import command
 from interop.support.client import Traits
+from interop.support.npm import command
+
+HERE = Path(__file__).resolve().parent
 
 LIBRARIES: Mapping[str, Library] = {
     "kafkajs": Library(
@@ -27,4 +30,4 @@ LIBRARIES: Mapping[str, Library] = {
 def start(name: str, bootstrap: str) -> AgentClient:
     """The library's agent, running and connected to `bootstrap`."""
     library = LIBRARIES[name]
-    return AgentClient(library, AgentProcess(library.name, [*command(name), bootstrap]))
+    return AgentClient(library, AgentProcess(library.name, [*command(HERE, name), bootstrap]))

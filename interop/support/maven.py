@@ -47,6 +47,7 @@ VERSION_SETS: Mapping[str, tuple[str, ...]] = {
     "clients-2.0": ("org.apache.kafka:kafka-clients:2.0.1", _SIMPLE),
     "clients-2.8": ("org.apache.kafka:kafka-clients:2.8.2", _SIMPLE),
     "clients-3.9": (f"org.apache.kafka:kafka-clients:{KAFKA_39}", _SIMPLE),
+    "testcontainers": ("org.testcontainers:testcontainers-kafka:2.0.5", _SIMPLE),
     "clients-4": ("org.apache.kafka:kafka-clients:4.4.0", _SIMPLE),
 }
 """Name of a class path -> `group:artifact:version` of its roots."""

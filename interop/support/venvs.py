@@ -41,7 +41,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
         SERVER_PYTHON: os.environ.get(SERVER_PYTHON, sys.executable),
         "PYTHONPATH": str(CHECKOUT),
     }
-    command = [_python(name), "-m", "interop", OTHER_VERSIONS[name].folder, *arguments]
+    python = interpreter(name, (*OTHER_VERSIONS[name].requirements, *HARNESS))
+    command = [python, "-m", "interop", OTHER_VERSIONS[name].folder, *arguments]
     return subprocess.run(command, env=environment, cwd=CHECKOUT, check=False).returncode
 
 
@@ -50,9 +51,8 @@ def is_inside() -> bool:
     return SERVER_PYTHON in os.environ
 
 
-def _python(name: str) -> str:
-    """The interpreter of the venv, which is made when its requirements are new."""
-    requirements = (*OTHER_VERSIONS[name].requirements, *HARNESS)
+def interpreter(name: str, requirements: Sequence[str]) -> str:
+    """The Python of a venv in the cache with these requirements; it is made when they are new."""
     digest = hashlib.sha256("\n".join((sys.version, *requirements)).encode()).hexdigest()[:12]
     folder = CACHE / "venvs" / f"{name}-{digest}"
     python = folder / "bin" / "python"

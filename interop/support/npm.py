@@ -1,4 +1,4 @@
-"""The Node libraries and a Node that is new enough for them, installed by npm into the cache."""
+"""Node programs, their libraries and a Node that is new enough, installed by npm into the cache."""
 
 import hashlib
 import shutil
@@ -8,23 +8,25 @@ from pathlib import Path
 from interop.support.maven import CACHE
 from interop.support.tools import ToolMissing, require_tool
 
-HERE = Path(__file__).resolve().parent
-SOURCES = ("package.json", "package-lock.json", ".npmrc", "agent.mjs", "kafkajs.mjs", "platformatic.mjs")
+PACKAGES = ("package.json", "package-lock.json")
 INSTALL_TIMEOUT_S = 600
 LAST_LINES = 1500
 
 
-def command(name: str) -> list[str]:
-    """Node of the cache and the agent `NAME.mjs` beside its libraries, copied there."""
-    packages = hashlib.sha256(b"\0".join((HERE / source).read_bytes() for source in SOURCES[:2]))
+def command(sources: Path, name: str) -> list[str]:
+    """Node of the cache and the program `NAME.mjs` of `sources`, copied to where its libraries are.
+
+    The folder's package.json names `node` as one of the libraries.
+    """
+    packages = hashlib.sha256(b"\0".join((sources / source).read_bytes() for source in PACKAGES))
     folder = CACHE / "node" / packages.hexdigest()[:12]
     node = folder / "node_modules" / ".bin" / "node"
     complete = folder / "complete"
     if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    for source in SOURCES:
-        shutil.copy(HERE / source, folder)
+    for source in (*(sources / name for name in PACKAGES), sources / ".npmrc", *sources.glob("*.mjs")):
+        shutil.copy(source, folder)
     if not complete.exists():
         _install(folder)
         complete.touch()
@@ -39,4 +41,4 @@ def _install(folder: Path) -> None:
     )
     node = folder / "node_modules" / "node" / "bin" / "node"
     if done.returncode != 0 or not node.exists():
-        raise ToolMissing(f"npm could not install the agents: {(done.stdout + done.stderr)[-LAST_LINES:]}")
+        raise ToolMissing(f"npm could not install {folder}: {(done.stdout + done.stderr)[-LAST_LINES:]}")
