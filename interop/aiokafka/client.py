@@ -26,6 +26,7 @@ from interop.support.client import (
     Reader,
     Received,
     Traits,
+    TransactionalProducer,
 )
 from interop.support.waiting import Deadline
 
@@ -104,6 +105,13 @@ class Aiokafka:
     def reader(self, topic: str, partition: int, offset: int) -> Reader:
         return _Reader(self._loop, self._bootstrap, TopicPartition(topic, partition), offset)
 
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        return _TransactionalProducer(self._loop, self._bootstrap, transactional_id)
+
+    def committed_reader(self, topic: str, partition: int, offset: int) -> Reader:
+        where = TopicPartition(topic, partition)
+        return _Reader(self._loop, self._bootstrap, where, offset, "read_committed")
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         where = TopicPartition(topic, partition)
         found = self._loop.run(self._asker.offsets_for_times({where: timestamp_ms}))[where]
@@ -131,18 +139,27 @@ class Aiokafka:
 
 
 class _Producer(Producer):
-    def __init__(self, loop: LoopThread, bootstrap: str, settings: ProducerSettings) -> None:
+    def __init__(
+        self,
+        loop: LoopThread,
+        bootstrap: str,
+        settings: ProducerSettings,
+        transactional_id: str | None = None,
+    ) -> None:
         self._loop = loop
         self._futures: list[asyncio.Future[Any]] = []
-        self._producer = loop.run(self._start(bootstrap, settings))
+        self._producer = loop.run(self._start(bootstrap, settings, transactional_id))
 
     @staticmethod
-    async def _start(bootstrap: str, settings: ProducerSettings) -> AIOKafkaProducer:
+    async def _start(
+        bootstrap: str, settings: ProducerSettings, transactional_id: str | None
+    ) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap,
             acks=settings.acks if settings.acks == "all" else int(settings.acks),
             compression_type=None if settings.codec == "none" else settings.codec,
             enable_idempotence=settings.idempotent,
+            transactional_id=transactional_id,
             max_batch_size=1 << 20,
             linger_ms=5,
         )
@@ -172,14 +189,46 @@ class _Producer(Producer):
         self._loop.run(self._producer.stop())
 
 
+class _TransactionalProducer(_Producer, TransactionalProducer):
+    def __init__(self, loop: LoopThread, bootstrap: str, transactional_id: str) -> None:
+        super().__init__(loop, bootstrap, ProducerSettings(idempotent=True), transactional_id)
+
+    def begin(self) -> None:
+        self._loop.run(self._producer.begin_transaction())
+
+    def send_offsets(self, member: GroupMember, group: str) -> None:
+        assert isinstance(member, _Member)
+        self._loop.run(self._send_offsets(member.consumer, group))
+
+    async def _send_offsets(self, consumer: AIOKafkaConsumer, group: str) -> None:
+        positions = {one: await consumer.position(one) for one in consumer.assignment()}
+        await self._producer.send_offsets_to_transaction(positions, group)
+
+    def commit(self) -> None:
+        self._loop.run(self._producer.commit_transaction())
+
+    def abort(self) -> None:
+        self._loop.run(self._producer.abort_transaction())
+        self._futures.clear()
+
+
 class _Reader(Reader):
-    def __init__(self, loop: LoopThread, bootstrap: str, where: TopicPartition, offset: int) -> None:
+    def __init__(
+        self,
+        loop: LoopThread,
+        bootstrap: str,
+        where: TopicPartition,
+        offset: int,
+        isolation: str = "read_uncommitted",
+    ) -> None:
         self._loop = loop
-        self._consumer = loop.run(self._start(bootstrap, where, offset))
+        self._consumer = loop.run(self._start(bootstrap, where, offset, isolation))
 
     @staticmethod
-    async def _start(bootstrap: str, where: TopicPartition, offset: int) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="none")
+    async def _start(bootstrap: str, where: TopicPartition, offset: int, isolation: str) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, auto_offset_reset="none", isolation_level=isolation
+        )
         await consumer.start()
         consumer.assign([where])
         if offset == EARLIEST:
@@ -205,7 +254,7 @@ class _Reader(Reader):
 class _Member(GroupMember):
     def __init__(self, loop: LoopThread, bootstrap: str, settings: GroupSettings) -> None:
         self._loop = loop
-        self._consumer = loop.run(self._start(bootstrap, settings))
+        self.consumer = self._consumer = loop.run(self._start(bootstrap, settings))
 
     @staticmethod
     async def _start(bootstrap: str, settings: GroupSettings) -> AIOKafkaConsumer:

@@ -102,10 +102,17 @@ public final class Agent {
             case "send":
                 return new Object[] {in.readInt(), readMessages(in.readUTF())};
             case "openReader":
+            case "openCommittedReader":
                 return new Object[] {new TopicPartition(in.readUTF(), in.readInt()), in.readLong()};
             case "openMember":
                 return new Object[] {in.readConfig(), in.readStrings()};
+            case "sendOffsets":
+                return new Object[] {in.readInt(), in.readInt(), in.readUTF()};
             case "flush":
+            case "initTransactions":
+            case "begin":
+            case "commitTransaction":
+            case "abortTransaction":
             case "closeProducer":
             case "assignment":
             case "commit":
@@ -145,8 +152,25 @@ public final class Agent {
                 pending.remove((int) args[0]);
                 producers.remove((int) args[0]).close();
                 return Reply.NOTHING;
+            case "initTransactions":
+                producers.get((int) args[0]).initTransactions();
+                return Reply.NOTHING;
+            case "begin":
+                producers.get((int) args[0]).beginTransaction();
+                return Reply.NOTHING;
+            case "sendOffsets":
+                return sendOffsets((int) args[0], (int) args[1], (String) args[2]);
+            case "commitTransaction":
+                producers.get((int) args[0]).commitTransaction();
+                return Reply.NOTHING;
+            case "abortTransaction":
+                pending.get((int) args[0]).clear();
+                producers.get((int) args[0]).abortTransaction();
+                return Reply.NOTHING;
             case "openReader":
-                return openReader((TopicPartition) args[0], (long) args[1]);
+                return openReader((TopicPartition) args[0], (long) args[1], "read_uncommitted");
+            case "openCommittedReader":
+                return openReader((TopicPartition) args[0], (long) args[1], "read_committed");
             case "openMember":
                 return openMember(config(args[0]), (String[]) args[1]);
             case "poll":
@@ -239,8 +263,31 @@ public final class Agent {
         return Reply.NOTHING;
     }
 
-    private Reply openReader(TopicPartition where, long offset) {
-        KafkaConsumer<byte[], byte[]> consumer = consumer(Map.of("auto.offset.reset", "none"));
+    /** By the group's metadata since 2.5 (KIP-447), by its name alone before; 4.0 has no longer both. */
+    private Reply sendOffsets(int producer, int consumer, String group) throws Exception {
+        KafkaConsumer<byte[], byte[]> member = consumers.get(consumer);
+        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+        for (TopicPartition each : member.assignment()) {
+            offsets.put(each, new OffsetAndMetadata(member.position(each)));
+        }
+        Class<?> kind = String.class;
+        Object who = group;
+        if (!clientVersion().startsWith("2.0")) {
+            who = KafkaConsumer.class.getMethod("groupMetadata").invoke(member);
+            kind = who.getClass();
+            if (kind.getSuperclass() != Object.class) {
+                kind = kind.getSuperclass();
+            }
+        }
+        KafkaProducer.class
+            .getMethod("sendOffsetsToTransaction", Map.class, kind)
+            .invoke(producers.get(producer), offsets, who);
+        return Reply.NOTHING;
+    }
+
+    private Reply openReader(TopicPartition where, long offset, String isolation) {
+        KafkaConsumer<byte[], byte[]> consumer =
+            consumer(Map.of("auto.offset.reset", "none", "isolation.level", isolation));
         consumer.assign(List.of(where));
         if (offset == EARLIEST) {
             consumer.seekToBeginning(List.of(where));

@@ -14,6 +14,7 @@ from interop.support.client import (
     Reader,
     Received,
     Traits,
+    TransactionalProducer,
 )
 from interop.support.jvm import Answer, Jvm, blob, text
 from interop.support.waiting import Deadline
@@ -103,6 +104,12 @@ class JavaClient:
     def reader(self, topic: str, partition: int, offset: int) -> Reader:
         return _Reader(self._agent, topic, partition, offset)
 
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        return _TransactionalProducer(self._agent, transactional_id)
+
+    def committed_reader(self, topic: str, partition: int, offset: int) -> Reader:
+        return _Reader(self._agent, topic, partition, offset, "openCommittedReader")
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         offset = self._agent.call(
             "offsetAt", _where(topic, partition) + struct.pack(">q", timestamp_ms)
@@ -139,13 +146,16 @@ class OldJavaClient(JavaClient):
 
 
 class _Producer(Producer):
-    def __init__(self, agent: _Agent, settings: ProducerSettings) -> None:
+    def __init__(
+        self, agent: _Agent, settings: ProducerSettings, further: Mapping[str, str] | None = None
+    ) -> None:
         self._agent = agent
         config = {
             "acks": settings.acks,
             "compression.type": settings.codec,
             "enable.idempotence": str(settings.idempotent).lower(),
             "linger.ms": "5",
+            **(further or {}),
         }
         self._id = struct.pack(">i", agent.call("openProducer", _config(config)).int32())
 
@@ -160,10 +170,34 @@ class _Producer(Producer):
         self._agent.call("closeProducer", self._id)
 
 
+class _TransactionalProducer(_Producer, TransactionalProducer):
+    def __init__(self, agent: _Agent, transactional_id: str) -> None:
+        super().__init__(agent, ProducerSettings(idempotent=True), {"transactional.id": transactional_id})
+        agent.call("initTransactions", self._id)
+
+    def begin(self) -> None:
+        self._agent.call("begin", self._id)
+
+    def send_offsets(self, member: GroupMember, group: str) -> None:
+        assert isinstance(member, _Member)
+        self._agent.call("sendOffsets", self._id + member.id + text(group))
+
+    def commit(self) -> None:
+        self._agent.call("commitTransaction", self._id)
+
+    def abort(self) -> None:
+        self._agent.call("abortTransaction", self._id)
+
+
 class _Consumer:
     def __init__(self, agent: _Agent, consumer_id: int) -> None:
         self._agent = agent
         self._id = struct.pack(">i", consumer_id)
+
+    @property
+    def id(self) -> bytes:
+        """How the agent knows it."""
+        return self._id
 
     def poll_once(self, timeout_ms: int) -> list[Received]:
         answer = self._agent.call("poll", self._id + struct.pack(">q", timeout_ms))
@@ -174,9 +208,11 @@ class _Consumer:
 
 
 class _Reader(_Consumer, Reader):
-    def __init__(self, agent: _Agent, topic: str, partition: int, offset: int) -> None:
+    def __init__(
+        self, agent: _Agent, topic: str, partition: int, offset: int, command: str = "openReader"
+    ) -> None:
         where = _where(topic, partition) + struct.pack(">q", offset)
-        super().__init__(agent, agent.call("openReader", where).int32())
+        super().__init__(agent, agent.call(command, where).int32())
 
     def read(self, count: int, timeout_s: float) -> list[Received]:
         records: list[Received] = []

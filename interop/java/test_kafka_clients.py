@@ -8,6 +8,7 @@ from interop.java.client import JavaClient, OldJavaClient
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
+from interop.support.transaction_journeys import TransactionJourneys
 
 VERSION_SETS = [
     pytest.param("clients-3.9", id="3.9"),
@@ -43,6 +44,10 @@ class TestKafkaClients(Journeys):
 
 class TestKafkaClientsGroups(GroupJourneys):
     """Consumer groups."""
+
+
+class TestKafkaClientsTransactions(TransactionJourneys):
+    """Transactions; version 4 leaves the adding of partitions to the broker, and gets an epoch with each."""
 
 
 class TestAncientKafkaClients(Journeys):

@@ -18,6 +18,7 @@ from interop.support.client import (
     Reader,
     Received,
     Traits,
+    TransactionalProducer,
 )
 from interop.support.waiting import Deadline
 
@@ -65,6 +66,12 @@ class Librdkafka:
     def reader(self, topic: str, partition: int, offset: int) -> Reader:
         return _Reader(self._settings, topic, partition, offset)
 
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        return _TransactionalProducer(self._settings, transactional_id)
+
+    def committed_reader(self, topic: str, partition: int, offset: int) -> Reader:
+        return _Reader(self._settings, topic, partition, offset, "read_committed")
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         asked = [TopicPartition(topic, partition, timestamp_ms)]
         found = self._asker.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)[0]
@@ -96,11 +103,11 @@ class _Producer(Producer):
     def __init__(self, common: Mapping[str, str | int | bool], settings: ProducerSettings) -> None:
         self._producer = RawProducer(
             {
-                **common,
                 "acks": settings.acks,
                 "compression.type": settings.codec,
                 "enable.idempotence": settings.idempotent,
                 "linger.ms": 5,
+                **common,
             }
         )
         self._errors: list[KafkaError] = []
@@ -129,14 +136,42 @@ class _Producer(Producer):
             self._errors.append(error)
 
 
+class _TransactionalProducer(_Producer, TransactionalProducer):
+    def __init__(self, common: Mapping[str, str | int | bool], transactional_id: str) -> None:
+        super().__init__({**common, "transactional.id": transactional_id}, ProducerSettings(idempotent=True))
+        self._producer.init_transactions(REQUEST_TIMEOUT_S)
+
+    def begin(self) -> None:
+        self._producer.begin_transaction()
+
+    def send_offsets(self, member: GroupMember, group: str) -> None:  # noqa: ARG002
+        assert isinstance(member, _Member)
+        consumer = member.consumer
+        positions = [one for one in consumer.position(consumer.assignment()) if one.offset >= 0]
+        self._producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata())
+
+    def commit(self) -> None:
+        self._producer.commit_transaction(REQUEST_TIMEOUT_S)
+
+    def abort(self) -> None:
+        self._producer.abort_transaction(REQUEST_TIMEOUT_S)
+        self._errors.clear()
+
+
 class _Reader(Reader):
     def __init__(
-        self, common: Mapping[str, str | int | bool], topic: str, partition: int, offset: int
+        self,
+        common: Mapping[str, str | int | bool],
+        topic: str,
+        partition: int,
+        offset: int,
+        isolation: str = "read_uncommitted",
     ) -> None:
         self._consumer = Consumer(
             {
                 **common,
                 "group.id": "interop-reader",
+                "isolation.level": isolation,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
             }
@@ -170,7 +205,7 @@ class _Member(GroupMember):
         }
         if settings.instance_id is not None:
             config["group.instance.id"] = settings.instance_id
-        self._consumer = Consumer(config)
+        self.consumer = self._consumer = Consumer(config)
         self._consumer.subscribe(list(settings.topics))
 
     def poll(self, timeout_s: float) -> list[Received]:

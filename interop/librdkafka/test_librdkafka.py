@@ -8,6 +8,7 @@ from interop.librdkafka.client import Librdkafka
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
+from interop.support.transaction_journeys import TransactionJourneys
 
 
 @pytest.fixture
@@ -24,3 +25,7 @@ class TestLibrdkafka(Journeys):
 
 class TestLibrdkafkaGroups(GroupJourneys):
     """Consumer groups."""
+
+
+class TestLibrdkafkaTransactions(TransactionJourneys):
+    """Transactions."""

@@ -94,6 +94,23 @@ class Reader(ABC):
     def close(self) -> None: ...
 
 
+class TransactionalProducer(Producer):
+    """A producer with a transactional id, whose epoch is its own when it has been made."""
+
+    @abstractmethod
+    def begin(self) -> None: ...
+
+    @abstractmethod
+    def send_offsets(self, member: "GroupMember", group: str) -> None:
+        """Make the positions of a member part of the transaction."""
+
+    @abstractmethod
+    def commit(self) -> None: ...
+
+    @abstractmethod
+    def abort(self) -> None: ...
+
+
 class GroupMember(ABC):
     """A consumer that joined a group; it lives only while it is polled."""
 
@@ -159,3 +176,13 @@ class GroupClient(Client, Protocol):
     def member(self, settings: GroupSettings) -> GroupMember: ...
 
     def committed(self, group: str, topic: str, partition: int) -> int | None: ...
+
+
+class TransactionalClient(GroupClient, Protocol):
+    """A client whose producers can have transactions."""
+
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer: ...
+
+    def committed_reader(self, topic: str, partition: int, offset: int) -> Reader:
+        """A reader of committed records only."""
+        ...

@@ -23,6 +23,7 @@ _COMMON_MAINS: Mapping[str, str] = {
     "kafka-log-dirs": _TOOLS + "LogDirsCommand",
     "kafka-reassign-partitions": _TOOLS + "reassign.ReassignPartitionsCommand",
     "kafka-cluster": _TOOLS + "ClusterTool",
+    "kafka-transactions": _TOOLS + "TransactionsCommand",
     "kafka-verifiable-producer": _TOOLS + "VerifiableProducer",
     "kafka-verifiable-consumer": _TOOLS + "VerifiableConsumer",
     "kafka-producer-perf-test": _TOOLS + "ProducerPerformance",
@@ -81,8 +82,7 @@ class KafkaTools:
 
     def run(self, tool: str, *arguments: str, stdin: str = "") -> ToolResult:
         """Run a tool whose `--bootstrap-server` is the server under test; any exit code is returned."""
-        # kafka-cluster wants its subcommand first.
-        head = 1 if arguments and not arguments[0].startswith("-") else 0
+        head = 1 if tool == "kafka-cluster" else 0  # it wants its subcommand first
         where = ["--bootstrap-server", self.bootstrap]
         if tool in self._by_property:
             where = ["--producer-props", f"bootstrap.servers={self.bootstrap}"]

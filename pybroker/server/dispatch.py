@@ -28,6 +28,8 @@ from pybroker.protocol.slices import release_slices
 from pybroker.server.transport import Part
 
 log = logging.getLogger(__name__)
+request_log = logging.getLogger("kafka.request.logger")
+"""By Kafka's name: at DEBUG one line for every request. Its level can be set at run time (KIP-412)."""
 
 API_VERSIONS = 18
 OPEN_TO_STRANGERS = frozenset({API_VERSIONS, 17, 36})
@@ -131,6 +133,15 @@ class Dispatcher:
             raise self._refusal(f"malformed: {error}") from None
         context = RequestContext(key, version, correlation_id, header.client_id, connection, self._image())
         self._metrics.requests[key] += 1
+        if request_log.isEnabledFor(logging.DEBUG):
+            request_log.debug(
+                "%s version %d of client %r (correlation id %d, %s)",
+                call.api.name,
+                version,
+                header.client_id,
+                correlation_id,
+                connection.connection_id,
+            )
         try:
             if self._around is None:
                 response = await call.handler(context, request)
