@@ -170,7 +170,7 @@ class Replicas:
         async with self._one_order:
             refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
             if refused is not ErrorCode.NONE:
-                return LeaderAndIsrResponse(error_code=refused)
+                return _refused_whole(request, refused)
             response = LeaderAndIsrResponse(topics=[])
             pace = Pace()
             for topic in request.topic_states:
@@ -205,8 +205,6 @@ class Replicas:
     def _apply(
         self, tp: TopicPartition, topic_id: TopicId, state: LeaderAndIsrRequest.LeaderAndIsrPartitionState
     ) -> ErrorCode:
-        if topic_name_problem(tp.topic) is not None or tp.partition < 0:
-            return ErrorCode.INVALID_TOPIC_EXCEPTION
         if tp in self._offline:
             return ErrorCode.KAFKA_STORAGE_ERROR
         partition = self._partitions.get(tp)
@@ -218,6 +216,8 @@ class Replicas:
                 return ErrorCode.STALE_CONTROLLER_EPOCH
         if self._broker_id not in state.replicas:
             return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        if topic_name_problem(tp.topic) is not None or tp.partition < 0:
+            return ErrorCode.INVALID_TOPIC_EXCEPTION
         try:
             if partition is None:
                 partition = self._partitions[tp] = self._open_partition(tp, topic_id, state.is_new)
@@ -297,4 +297,23 @@ def _partition_state(state: LeaderAndIsrRequest.LeaderAndIsrPartitionState) -> P
         partition_epoch=state.partition_epoch,
         isr=tuple(state.isr),
         replicas=tuple(state.replicas),
+    )
+
+
+def _refused_whole(request: LeaderAndIsrRequest, code: ErrorCode) -> LeaderAndIsrResponse:
+    """The same code for the order and for each of its partitions."""
+    return LeaderAndIsrResponse(
+        error_code=code,
+        topics=[
+            LeaderAndIsrResponse.LeaderAndIsrTopicError(
+                topic_id=topic.topic_id,
+                partition_errors=[
+                    LeaderAndIsrResponse.LeaderAndIsrPartitionError(
+                        topic_name=topic.topic_name, partition_index=state.partition_index, error_code=code
+                    )
+                    for state in topic.partition_states
+                ],
+            )
+            for topic in request.topic_states
+        ],
     )

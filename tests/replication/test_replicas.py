@@ -190,3 +190,19 @@ async def test_orders_let_others_have_their_turn_and_follow_one_another(
     assert len(hosted) > 10, "an order was followed in one stretch"
     assert hosted[: top + 1] == sorted(hosted[: top + 1])
     assert hosted[top:] == sorted(hosted[top:], reverse=True)
+
+
+async def test_an_order_that_is_refused_names_the_reason_for_each_partition(host: Host) -> None:
+    response = await host.replicas.apply_leader_and_isr(order(broker_epoch=9))
+    (topic,) = response.topics
+    codes = [response.error_code, *(error.error_code for error in topic.partition_errors)]
+    assert codes == [ErrorCode.STALE_BROKER_EPOCH] * 2
+
+
+def test_a_strange_name_matters_only_where_a_log_would_be_made(host: Host) -> None:
+    elsewhere = order(replicas=(2, 3), leader=2)
+    here = order()
+    for request in (elsewhere, here):
+        request.topic_states[0].partition_states[0].partition_index = -1
+    assert apply(host, elsewhere) is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    assert apply(host, here) is ErrorCode.INVALID_TOPIC_EXCEPTION

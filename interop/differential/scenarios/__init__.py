@@ -9,7 +9,9 @@ from interop.differential.scenarios import (
     frames,
     groups,
     offsets,
+    orders,
     producing,
+    security,
     topics,
 )
 from interop.differential.scenarios.world import World
@@ -43,7 +45,10 @@ SCENARIOS: tuple[Scenario, ...] = (
     ("elections", frozenset({43, 37}), admin.elections),
     ("moves", frozenset({45, 46}), admin.moves),
     ("producers", frozenset({61, 22}), admin.producers),
-    ("acls", frozenset({29}), admin.acls),
+    ("acls", frozenset({29}), security.describing),
+    ("new acls", frozenset({30}), security.creating),
+    ("acls to delete", frozenset({31}), security.deleting),
+    ("orders of a controller", frozenset({4, 5, 6}), orders.orders),
     ("init producer id", frozenset({22}), producing.init_producer_id),
     ("broken frames", frozenset({18}), frames.broken),
 )

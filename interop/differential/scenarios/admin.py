@@ -1,4 +1,4 @@
-"""Administration: records, partitions, configurations, log directories, elections, moves, producers, ACLs."""
+"""Administration: records, partitions, configurations, log directories, elections, moves and producers."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,6 @@ from pybroker.protocol.messages import (
     AlterReplicaLogDirsRequest,
     CreatePartitionsRequest,
     DeleteRecordsRequest,
-    DescribeAclsRequest,
     DescribeConfigsRequest,
     DescribeLogDirsRequest,
     DescribeProducersRequest,
@@ -413,35 +412,6 @@ def producers(world: World) -> None:
             ("empty topic", ask("", 0)),
             ("bad topic", ask("a/b", 0)),
             ("partition twice", ask("with-producers", 0, 0)),
-        ],
-    )
-
-
-def acls(world: World) -> None:
-    """DescribeAcls where no authorizer is configured."""
-
-    def ask(version: int, kind: int = 1, operation: int = 1, permission: int = 1) -> DescribeAclsRequest:
-        request = DescribeAclsRequest(
-            resource_type_filter=kind,
-            resource_name_filter=None,
-            principal_filter=None,
-            host_filter=None,
-            operation=operation,
-            permission_type=permission,
-        )
-        if version >= 1:
-            request.pattern_type_filter = 3
-        return request
-
-    world.exercise(
-        29,
-        lambda version: [("all", ask(version)), ("topics", ask(version, 2)), ("groups", ask(version, 3))],
-        wrong=lambda version: [
-            ("type 0", ask(version, 0)),
-            ("type 99", ask(version, 99)),
-            ("operation 0", ask(version, operation=0)),
-            ("operation 99", ask(version, operation=99)),
-            ("permission 0", ask(version, permission=0)),
         ],
     )
 
