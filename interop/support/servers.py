@@ -97,6 +97,10 @@ class PybrokerServer:
     def restart(self) -> None:
         self.start()
 
+    def stop_broker(self) -> None:
+        """Stop it in good order; its data stays."""
+        self._process.stop()
+
     def stop(self) -> None:
         self._process.stop()
         if self._owns_folder:
@@ -117,6 +121,7 @@ class ApacheKafkaServer:
         overrides: properties on top of the usual ones.
         zookeeper: a server that somebody else starts and stops.
         chroot: where in its tree the cluster is; empty, or beginning with a slash.
+        options: system properties of the broker's JVM.
     """
 
     name = "apache"
@@ -129,6 +134,7 @@ class ApacheKafkaServer:
         *,
         zookeeper: ZooKeeperServer | None = None,
         chroot: str = "",
+        options: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="interop-kafka-"))
         self.port = free_port()
@@ -143,6 +149,7 @@ class ApacheKafkaServer:
             heap="512m",
             set_name=_KAFKA,
             settings={**self._settings(), **(overrides or {})},
+            options=options,
         )
 
     @property
