@@ -45,7 +45,7 @@ async def broker_in(tree, folder, broker_id=1, **more):
 
 
 async def until(broker, holds):
-    """Waits for an image of which something holds."""
+    """Waits until something holds of the image."""
     seen = trio.Event()
 
     def look(_old, new):
@@ -53,6 +53,7 @@ async def until(broker, holds):
             seen.set()
 
     leave = broker.publisher.on_change(look)
+    look(None, broker.image)
     with trio.fail_after(PATIENCE_S):
         await seen.wait()
     leave()
