@@ -82,6 +82,6 @@ class LogDirWatch:
         """Lets it ask which replicas are offline now."""
         note = LogDirEventNotificationZNode.encode(self._broker_id)
         try:
-            await self._session.create(LogDirEventNotificationZNode.sequence_prefix, note, sequential=True)
+            await self._session.note(LogDirEventNotificationZNode.sequence_prefix, note)
         except StoreError as error:
             logger.error("the controller cannot be told of a failed log directory: %s", error)

@@ -2,7 +2,17 @@
 
 from collections.abc import Sequence
 
-from pybroker.metadata.store import BadVersion, Check, MultiFailed, NoNode, Op, OpResult, Store, StoreError
+from pybroker.metadata.store import (
+    BadVersion,
+    Check,
+    ConnectionLost,
+    MultiFailed,
+    NoNode,
+    Op,
+    OpResult,
+    Store,
+    StoreError,
+)
 from pybroker.metadata.znodes import ControllerEpochZNode
 
 
@@ -22,6 +32,7 @@ class FencedStore:
 
         Raises:
             ControllerMoved: the epoch is not ours any more; what comes after was not written.
+            ConnectionLost: an answer never came. The controller has to read everything again.
         """
         if not multis:
             return []
@@ -31,6 +42,8 @@ class FencedStore:
                 if answer.index == 0 and isinstance(answer.error, BadVersion | NoNode):
                     raise ControllerMoved
                 answers.append(MultiFailed(answer.index - 1, answer.error))
+            elif isinstance(answer, ConnectionLost):
+                raise answer
             elif isinstance(answer, StoreError):
                 answers.append(answer)
             else:

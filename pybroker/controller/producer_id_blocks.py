@@ -1,6 +1,6 @@
 """Blocks of producer ids: no two brokers ever get the same one (``ZkProducerIdManager`` of Kafka 3.9)."""
 
-from pybroker.metadata.store import BadVersion, NodeExists, NoNode, Store
+from pybroker.metadata.store import BadVersion, ConnectionLost, NodeExists, NoNode, Store
 from pybroker.metadata.znodes import ProducerIdBlockZNode
 from pybroker.model.ids import BrokerId
 
@@ -16,8 +16,8 @@ async def allocate_block(store: Store, broker_id: BrokerId) -> range:
             block = range(start, start + BLOCK_SIZE)
             node = ProducerIdBlockZNode(broker_id, block[0], block[-1])
             await store.set(ProducerIdBlockZNode.path, node.encode(), stat.version)
-        except BadVersion:
-            continue
+        except (BadVersion, ConnectionLost):
+            continue  # a block whose answer never came is nobody's
         except NoNode:
             await _create(store)
             continue
@@ -27,5 +27,5 @@ async def allocate_block(store: Store, broker_id: BrokerId) -> range:
 async def _create(store: Store) -> None:
     try:
         await store.create(ProducerIdBlockZNode.path, b"", make_parents=True)
-    except NodeExists:
+    except (NodeExists, ConnectionLost):
         return

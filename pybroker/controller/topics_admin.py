@@ -23,6 +23,7 @@ from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import (
     BadVersion,
+    ConnectionLost,
     Create,
     MultiFailed,
     NodeExists,
@@ -246,11 +247,21 @@ class TopicsAdmin:
             except MultiFailed as refused:
                 if lost_race(refused):
                     continue
-                if isinstance(refused.error, NodeExists):
+                if not isinstance(refused.error, NodeExists):
+                    raise
+                if await self._topic_id(name) != topic_id:
                     raise _exists(name) from None
-                raise
+            except ConnectionLost:
+                continue  # if it was done, its id is ours
             log.info("created topic %s with %d partitions", name, len(assignment))
             return topic_id
+
+    async def _topic_id(self, name: str) -> TopicId | None:
+        try:
+            data, _ = await self._store.get(TopicZNode.path(name))
+        except NoNode:
+            return None
+        return TopicZNode.decode(name, data).topic_id
 
     # -- deletion
 
@@ -258,23 +269,26 @@ class TopicsAdmin:
         # A name with other characters could be a path of several nodes; no topic has one.
         if topic_name_problem(name) is not None or await self._store.exists(TopicZNode.path(name)) is None:
             return Result(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Topic `{name}` to delete does not exist")
-        try:
-            await self._store.create(DeleteTopicsTopicZNode.path(name))
-        except NodeExists:
-            log.debug("topic %s is being deleted already", name)
+        await self._store.ensure(DeleteTopicsTopicZNode.path(name))
         return Result()
 
     # -- growth
 
     async def _grow(self, topic: NewPartitions, *, validate_only: bool) -> Result:
+        maybe_grown: TopicZNode | None = None
         try:
             while True:
                 existing, version = await self._read_topic(topic.name)
+                if existing == maybe_grown:
+                    return Result(num_partitions=len(existing.partitions))
                 grown = self._grown(topic, existing)
                 if not validate_only:
                     try:
                         await self._store.set(TopicZNode.path(topic.name), grown.encode(), version)
                     except BadVersion:
+                        continue
+                    except ConnectionLost:
+                        maybe_grown = grown
                         continue
                 return Result(num_partitions=len(grown.partitions))
         except ApiError as error:

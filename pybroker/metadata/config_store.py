@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pybroker.metadata.store import (
     BadVersion,
     Check,
+    ConnectionLost,
     Create,
     MultiFailed,
     NodeExists,
@@ -67,13 +68,13 @@ async def write_config(store: Store, config_type: ConfigType, entity: str, value
         except MultiFailed as refused:
             if not lost_race(refused):
                 raise
+        except ConnectionLost:
+            continue  # the same values once more do no harm
         else:
             break
     await note_change(store, config_type, entity)
 
 
 async def note_change(store: Store, config_type: ConfigType, entity: str) -> None:
-    """Tells all brokers that a configuration was written."""
-    await store.create(
-        ConfigChangeZNode.sequence_prefix, ConfigChangeZNode(config_type, entity).encode(), sequential=True
-    )
+    """Tells all brokers that a configuration was written; maybe twice, when an answer never came."""
+    await store.note(ConfigChangeZNode.sequence_prefix, ConfigChangeZNode(config_type, entity).encode())

@@ -241,6 +241,16 @@ class Store(ABC):
                 continue
             return
 
+    async def note(self, sequence_prefix: str, data: bytes) -> None:
+        """Leaves a sequential node for whoever watches its parent, until the store has said that it is there.
+        When an answer never came there may be two."""
+        while True:
+            try:
+                await self.create(sequence_prefix, data, sequential=True)
+            except ConnectionLost:
+                continue
+            return
+
     async def set(self, path: str, data: bytes, version: int = ANY_VERSION) -> Stat:
         """Replaces a node's data.
 

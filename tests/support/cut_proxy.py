@@ -18,9 +18,10 @@ GET_DATA = 4
 class Cut:
     """What happens to the next request of one type, once."""
 
-    def __init__(self, opcode: int, *, forward: bool) -> None:
+    def __init__(self, opcode: int, *, forward: bool, after: int) -> None:
         self.opcode = opcode
         self.forward = forward
+        self.after = after
         self.happened = trio.Event()
 
 
@@ -34,10 +35,10 @@ class CutProxy:
         self._connections: set[_Connection] = set()
         self._cut: Cut | None = None
 
-    def cut_at(self, opcode: int, *, forward: bool) -> Cut:
-        """The next request of this type ends its connection: before the server sees it, or (``forward``)
-        when the server has answered, without the answer."""
-        self._cut = Cut(opcode, forward=forward)
+    def cut_at(self, opcode: int, *, forward: bool, after: int = 0) -> Cut:
+        """The next request of this type, or the one that many later, ends its connection: before the server
+        sees it, or (``forward``) when the server has answered, without the answer."""
+        self._cut = Cut(opcode, forward=forward, after=after)
         return self._cut
 
     def cut(self) -> None:
@@ -68,6 +69,9 @@ class CutProxy:
 
     def _take_cut(self, opcode: int) -> Cut | None:
         if self._cut is None or self._cut.opcode != opcode:
+            return None
+        self._cut.after -= 1
+        if self._cut.after >= 0:
             return None
         cut, self._cut = self._cut, None
         return cut
