@@ -6,7 +6,7 @@ import trio
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
-from pybroker.protocol.messages import CreateTopicsRequest, ProduceRequest
+from pybroker.protocol.messages import CreateTopicsRequest, FetchRequest, FetchResponse, ProduceRequest
 from pybroker.records.builder import build_batch
 from pybroker.records.header import Record
 from tests.support.broker import connected
@@ -45,6 +45,26 @@ async def produce(
     async with connected(cluster[leader]) as client:
         response = await client.ask(ProduceRequest(acks=acks, timeout_ms=timeout_ms, topic_data=[topic]), 11)
     return response.responses[0].partition_responses[0]
+
+
+async def fetch(
+    cluster: Cluster, broker_id: BrokerId, offset: int, rack: str = "", max_wait_ms: int = 0
+) -> FetchResponse.PartitionData:
+    """What a consumer is answered by one broker."""
+    topic_id = cluster[broker_id].image.topic_id(TP.topic)
+    asked = FetchRequest.FetchPartition(
+        partition=TP.partition, fetch_offset=offset, partition_max_bytes=1 << 20
+    )
+    request = FetchRequest(
+        max_wait_ms=max_wait_ms,
+        min_bytes=1,
+        session_epoch=-1,
+        rack_id=rack,
+        topics=[FetchRequest.FetchTopic(topic_id=topic_id, partitions=[asked])],
+    )
+    async with connected(cluster[broker_id]) as client:
+        response = await client.ask(request, 16)
+    return response.responses[0].partitions[0]
 
 
 def ends(cluster: Cluster) -> dict[BrokerId, int]:
@@ -135,3 +155,40 @@ async def test_a_broker_that_stops_hands_its_leadership_over(tmp_path: Path) -> 
             await cluster.stop(first)
         assert cluster.leader_id(TP) not in (None, first)
         assert (await produce(cluster, b"two")).error_code == 0
+
+
+RACK_AWARE = {"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector"}
+
+
+async def test_consumers_read_from_the_replica_in_their_rack(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path, RACK_AWARE, size=0) as cluster:
+        for broker_id in range(3):
+            await cluster.start(broker_id, {"broker.rack": f"rack-{broker_id}"})
+        await create_topic(cluster)
+        await produce(cluster, b"one")
+        leader = cluster.leader_id(TP)
+        near = min(cluster.brokers.keys() - {leader})
+        await cluster.until(lambda: cluster.replica(TP, near).high_watermark == 1)
+        sent = await fetch(cluster, leader, 0, rack=f"rack-{near}")
+        assert (sent.preferred_read_replica, sent.high_watermark, bytes(sent.records)) == (near, 1, b"")
+        for rack in (f"rack-{leader}", "rack-nowhere", ""):
+            found = await fetch(cluster, leader, 0, rack=rack)
+            assert found.preferred_read_replica == -1
+            assert found.records
+        found = await fetch(cluster, near, 0, rack=f"rack-{near}")
+        assert (found.error_code, found.preferred_read_replica, found.high_watermark) == (0, -1, 1)
+        assert found.records == (await fetch(cluster, leader, 0)).records
+
+
+async def test_a_follower_gives_consumers_nothing_beyond_its_high_watermark(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster)
+        await produce(cluster, b"one")
+        leader = cluster.leader_id(TP)
+        follower = min(cluster.brokers.keys() - {leader})
+        await cluster.until(lambda: cluster.replica(TP, follower).high_watermark == 1)
+        cluster.replica(TP, follower).high_watermark = 0
+        held_back = await fetch(cluster, follower, 0)
+        assert (held_back.error_code, bytes(held_back.records)) == (0, b"")
+        assert (await fetch(cluster, follower, 1)).error_code == 0
+        assert (await fetch(cluster, follower, 2)).error_code == ErrorCode.OFFSET_OUT_OF_RANGE

@@ -11,6 +11,7 @@ from pybroker.config.broker import BrokerConfig
 from pybroker.handlers.controller_link import ControllerLink
 from pybroker.handlers.routes import Route
 from pybroker.instruments.clock import Clock, TimerQueue
+from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ErrorCode
@@ -79,11 +80,18 @@ class Replication:
 
     async def run(self, replicas: Replicas) -> None:
         """Copies, and keeps the in-sync replicas up to date, until cancelled."""
+
+        def look(old: ClusterImage, new: ClusterImage) -> None:
+            if old.brokers is not new.brokers:
+                self._isr_changes.look_soon()
+
+        forget = self._publisher.on_change(look)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.fetchers.run)
                 nursery.start_soon(self._isr_changes.run, lambda: replicas)
         finally:
+            forget()
             await self.controller.aclose()
             await self.transaction_peers.aclose()
 

@@ -10,6 +10,12 @@ from pybroker.config.values import ConfigValue, InvalidConfig
 
 _MIB = 1024 * 1024
 
+REPLICA_SELECTORS = (
+    "org.apache.kafka.common.replica.LeaderSelector",
+    "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+)
+"""Kafka loads any class; these two come with it."""
+
 
 def first_set_ms(values: Mapping[str, ConfigValue], names: Sequence[str]) -> int:
     """The first of several keys for the same thing that is not null, in milliseconds.
@@ -91,6 +97,11 @@ def _check_replication(values: Mapping[str, ConfigValue]) -> None:
         wait_ms <= _int(values, "replica.lag.time.max.ms"),
         "replica.fetch.wait.max.ms should always be less than or equal to replica.lag.time.max.ms to prevent "
         "frequent changes in ISR",
+    )
+    selector = values["replica.selector.class"]
+    _require(
+        not selector or selector in REPLICA_SELECTORS,
+        f"replica.selector.class {selector} does not exist here; there are {' and '.join(REPLICA_SELECTORS)}",
     )
 
 

@@ -1,6 +1,7 @@
 """What the controller learns from the brokers' answers: failed disks, and finished deletions."""
 
 import logging
+from collections import Counter
 
 from pybroker.controller import brokers
 from pybroker.controller.channels import ControlRequest, ControlResponse
@@ -35,6 +36,7 @@ async def _on_leader_and_isr(term: Term, broker_id: BrokerId, response: LeaderAn
     """A KAFKA_STORAGE_ERROR says that the replica's disk is gone, a success that it is back."""
     offline: set[TopicPartition] = set()
     online: set[TopicPartition] = set()
+    refused: Counter[int] = Counter()
     for topic in response.topics:
         name = term.context.topic_names.get(bytes(topic.topic_id))
         if name is None:
@@ -46,7 +48,11 @@ async def _on_leader_and_isr(term: Term, broker_id: BrokerId, response: LeaderAn
             elif error.error_code == ErrorCode.NONE:
                 online.add(partition)
             else:
-                log.warning("broker %d, partition %s: error %d", broker_id, partition, error.error_code)
+                refused[error.error_code] += 1
+    for code, count in refused.items():
+        # Whoever has heard of a leader epoch already refuses to hear of it again.
+        level = logging.DEBUG if code == ErrorCode.STALE_CONTROLLER_EPOCH else logging.WARNING
+        log.log(level, "broker %d refuses orders for %d partitions: error %d", broker_id, count, code)
     before = term.context.offline_dirs.get(broker_id, set())
     after = (before - online) | offline
     if after == before:

@@ -7,6 +7,7 @@
 - Byte limits: a partition gives at most ``partition_max_bytes``, a reply ``max_bytes`` (and the broker's
   ``fetch.max.bytes``). The first batch of the first partition with data is given whole in any case (KIP-74).
 - Followers read up to the log end; what they ask for tells the leader how far they have come.
+- A consumer that names its rack is sent to an in-sync replica there, if ``replica.selector.class`` says so.
 - Incremental sessions (KIP-227) live in :mod:`pybroker.coordination.fetch_sessions`.
 
 Versions: up to 2 have no reply limit and cut strictly; 4 read_committed; 7 sessions; 9 fencing by epoch
@@ -33,6 +34,7 @@ from pybroker.coordination.fetch_sessions import (
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.fetch_conversion import adapt_to_version, refusal
 from pybroker.handlers.leader_hints import current_leader
+from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, BrokerId, TopicPartition
 from pybroker.protocol.messages import FetchRequest, FetchResponse
@@ -45,6 +47,7 @@ FIRST_VERSION_WITH_REPLY_LIMIT = 3
 FIRST_VERSION_FROM_FOLLOWERS = 11
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 FIRST_VERSION_WITH_LEADER_HINTS = 16
+NO_REPLICA = -1
 _NOT_LOOKED_FOR = (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID)
 """Refusals from the image, whose aborted transactions are an empty list; those of a log have null."""
 
@@ -72,6 +75,7 @@ class FetchHandler:
     sessions: FetchSessionCache
     max_bytes: int
     now_ms: Callable[[], int]
+    preferred_replica: PreferredReplica
 
     async def __call__(self, ctx: RequestContext, request: FetchRequest) -> FetchResponse:
         view = _view(ctx, request)
@@ -140,7 +144,7 @@ class FetchHandler:
                 room = max(0, room)
                 harvest.is_urgent = True
                 continue
-            if fetched.diverging is not None:
+            if fetched.diverging is not None or fetched.preferred_replica is not None:
                 harvest.is_urgent = True
             if fetched.read.slice is not None:
                 whole_batch = False
@@ -165,6 +169,9 @@ class FetchHandler:
             raise ApiError(ErrorCode.INVALID_REQUEST, f"{max_bytes} bytes are asked for")
         replica_id = _replica_id(request)
         if replica_id < 0:
+            preferred = self.preferred_replica(ctx, partition, request.rack_id, target.fetch_offset)
+            if preferred is not None:
+                return partition.read_elsewhere(target.fetch_offset, preferred)
             return partition.read(
                 target.fetch_offset,
                 max_bytes,
@@ -257,6 +264,7 @@ def _found(target: FetchTarget, fetched: FetchedData) -> FetchResponse.Partition
             FetchResponse.AbortedTransaction(producer_id=txn.producer_id, first_offset=txn.first_offset)
             for txn in fetched.aborted
         ],
+        preferred_read_replica=NO_REPLICA if fetched.preferred_replica is None else fetched.preferred_replica,
         records=b"" if fetched.read.slice is None else fetched.read.slice,
     )
 

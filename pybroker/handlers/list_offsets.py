@@ -4,10 +4,12 @@
   positions earliest (-2), latest (-1), largest timestamp (-3, KIP-734), earliest local (-4, KIP-405),
   latest tiered (-5, KIP-1005).
 - Consumers never see past the high watermark, or past the last stable offset with ``read_committed``.
+- A new leader does not answer before its high watermark has reached the start of its epoch.
 - A partition named twice in one request is refused; a timestamp that the version does not know too.
 
 Versions: 0 answers a list of segment start offsets instead of one offset; 1 brings one offset with its
-timestamp; 2 isolation level; 4 leader epochs (KIP-320); 7 -3; 8 -4; 9 -5; 10 the request's own time-out.
+timestamp; 2 isolation level; 4 leader epochs (KIP-320); 5 OFFSET_NOT_AVAILABLE (KIP-207); 7 -3; 8 -4; 9 -5;
+10 the request's own time-out.
 
 Left out: tiered storage. -4 is the log start and -5 finds nothing, as in Kafka without it.
 """
@@ -32,6 +34,7 @@ LATEST_TIERED = -5
 _FIRST_VERSION_OF = {EARLIEST: 1, LATEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9}
 
 FIRST_VERSION_WITH_LEADER_EPOCHS = 4
+FIRST_VERSION_WITH_OFFSET_NOT_AVAILABLE = 5
 CONSUMER_REPLICA = -1
 DEBUGGING_REPLICA = -2
 NO_TIMESTAMP = -1
@@ -106,6 +109,7 @@ class ListOffsetsHandler:
         end = _visible_end(partition, request)
         match asked.timestamp:
             case -1:
+                self._refuse_old_end(ctx, request, partition)
                 return TimestampOffset(
                     offset=end, timestamp=NO_TIMESTAMP, leader_epoch=partition.leader_epoch
                 )
@@ -119,7 +123,19 @@ class ListOffsetsHandler:
                 found = partition.log.max_timestamp_offset()
             case timestamp:
                 found = partition.log.find_offset_by_timestamp(timestamp)
-        return found if found is not None and found.offset < end else None
+        if found is not None and found.offset < end:
+            return found
+        self._refuse_old_end(ctx, request, partition)
+        return None
+
+    def _refuse_old_end(self, ctx: RequestContext, request: ListOffsetsRequest, partition: Partition) -> None:
+        """A new leader does not know yet where the committed records end (KIP-207): ask again."""
+        if request.replica_id == CONSUMER_REPLICA and partition.has_old_high_watermark:
+            raise ApiError(
+                ErrorCode.OFFSET_NOT_AVAILABLE
+                if ctx.api_version >= FIRST_VERSION_WITH_OFFSET_NOT_AVAILABLE
+                else ErrorCode.LEADER_NOT_AVAILABLE
+            )
 
     def _segment_starts(
         self,

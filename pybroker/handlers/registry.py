@@ -26,12 +26,14 @@ from pybroker.handlers.api_versions import ApiVersions, Features
 from pybroker.handlers.late import LateHandler
 from pybroker.handlers.leader_and_isr import LeaderAndIsrHandler
 from pybroker.handlers.metadata import MetadataHandler
+from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.handlers.routes import Route
 from pybroker.handlers.stop_replica import StopReplicaHandler
 from pybroker.handlers.update_metadata import UpdateMetadataHandler
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.publisher import Publisher
 from pybroker.replication.log_dir_moves import LogDirMoves
+from pybroker.replication.replica_selector import SELECTORS
 from pybroker.replication.replicas import Replicas
 from pybroker.storage.context import StorageContext
 from pybroker.storage.log_manager import LogManager
@@ -84,7 +86,10 @@ def build_registry(services: Services) -> tuple[Route, ...]:
     elect_leaders = LateHandler("elect_leaders", services.controller_api, services.publisher)
     reassign = LateHandler("alter_partition_reassignments", services.controller_api)
     reassignments = LateHandler("list_partition_reassignments", services.controller_api)
-    fetch = LateHandler("fetch", replicas, services.fetch_sessions, config.fetch_max_bytes, now_ms)
+    preferred = PreferredReplica(
+        services.configs_admin.broker_id, SELECTORS.get(config.replica_selector_class or ""), now_ms
+    )
+    fetch = LateHandler("fetch", replicas, services.fetch_sessions, config.fetch_max_bytes, now_ms, preferred)
     describe_partitions = LateHandler("describe_topic_partitions", config.max_request_partition_size_limit)
     groups = services.groups
     commit = LateHandler(

@@ -59,26 +59,33 @@ class IsrChanges:
         self._max_lag_ms = max_lag_ms
         self._waiting: dict[TopicPartition, _Change] = {}
         self._has_work = trio.Event()
+        self._looks_soon = trio.Event()
 
     def submit(self, partition: Partition, proposal: Proposal) -> None:
         """Take a proposal to the controller. It replaces an earlier one of the partition's."""
         self._waiting[partition.tp] = _Change(partition, proposal)
         self._has_work.set()
 
+    def look_soon(self) -> None:
+        """Some broker came or went: whoever waits for one that is gone shall not wait any longer."""
+        self._looks_soon.set()
+
     async def run(self, partitions: Callable[[], Iterable[Partition]]) -> None:
         """Sends what is submitted, and looks for followers that lag, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_all)
-            nursery.start_soon(self._shrink_now_and_then, partitions)
+            nursery.start_soon(self._look_now_and_then, partitions)
 
-    async def _shrink_now_and_then(self, partitions: Callable[[], Iterable[Partition]]) -> None:
+    async def _look_now_and_then(self, partitions: Callable[[], Iterable[Partition]]) -> None:
         while True:
-            due = trio.Event()
-            self._timers.schedule("isr shrink", self._clock.now_ms() + self._max_lag_ms // 2, due.set)
-            await due.wait()
+            due_ms = self._clock.now_ms() + self._max_lag_ms // 2
+            timer = self._timers.schedule("isr shrink", due_ms, self.look_soon)
+            await self._looks_soon.wait()
+            self._looks_soon = trio.Event()
+            timer.cancel()
             pace = Pace()
             for partition in tuple(partitions()):
-                partition.shrink_isr()
+                partition.reconsider_followers()
                 if pace.is_over:
                     await pace.rest()
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from enum import IntEnum
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import (
@@ -91,6 +91,9 @@ class FetchedData:
     diverging: EpochEndOffset | None = None
     """Where the reader's log and this one part ways; it gets no records before it has gone back there."""
 
+    preferred_replica: BrokerId | None = None
+    """Who is nearer to the reader, and shall be asked instead."""
+
 
 def _nobody_asks(_partition: "Partition", _proposal: Proposal) -> None:
     return
@@ -168,6 +171,11 @@ class Partition:
         """The end, exclusive, of what a ``read_committed`` reader may see."""
         unstable = self.log.first_unstable_offset
         return self.high_watermark if unstable is None else min(self.high_watermark, unstable)
+
+    @property
+    def has_old_high_watermark(self) -> bool:
+        """Whether the high watermark may be behind that of the leader before this one."""
+        return self.leadership is not None and self.leadership.epoch_start_offset > self.high_watermark
 
     def update_settings(self, settings: PartitionSettings) -> None:
         """Obey a changed topic configuration from now on."""
@@ -311,13 +319,16 @@ class Partition:
 
     # -- the in-sync replicas --------------------------------------------------------------------------
 
-    def shrink_isr(self) -> None:
-        """Ask for an ISR without followers that have not caught up for ``replica.lag.time.max.ms``."""
+    def reconsider_followers(self) -> None:
+        """Time has passed, or brokers have gone: ask for an ISR without followers that have not caught up for
+        ``replica.lag.time.max.ms``, and do not let others hold the high watermark back any more."""
         if self.leadership is None:
             return
         around = self._surroundings
         end = self.log.log_end_offset
         self._submit(self.leadership.propose_shrink(end, around.now_ms(), around.max_lag_ms))
+        if self.high_watermark < end:
+            self._advance_high_watermark()
 
     def _submit(self, proposal: Proposal | None) -> None:
         if proposal is not None:
@@ -329,12 +340,14 @@ class Partition:
         if self.leadership is None:
             return Settled.DROPPED
         settled = self.leadership.settle(proposal, answer)
+        if settled is Settled.RETRY:
+            return settled
         if settled is Settled.APPLIED:
             logger.info("%s: the ISR is %s", self.tp, list(self.isr))
-            self._advance_high_watermark()
-            self.waiters.wake_all()
-        elif settled is not Settled.RETRY:
+        else:
             logger.info("%s: the ISR stays %s: %s", self.tp, list(self.isr), answer.error.name)
+        self._advance_high_watermark()
+        self.waiters.wake_all()
         return settled
 
     # -- following -------------------------------------------------------------------------------------
@@ -409,6 +422,10 @@ class Partition:
         if isolation is Isolation.READ_COMMITTED:
             aborted = self.log.aborted_transactions(offset, read.end_offset) if read.slice is not None else []
         return self._fetched(read, aborted)
+
+    def read_elsewhere(self, offset: Offset, broker_id: BrokerId) -> FetchedData:
+        """Nothing, for a consumer that shall read from another replica."""
+        return evolve(self._fetched(LogRead(None, offset), None), preferred_replica=broker_id)
 
     def read_as_replica(
         self,
