@@ -7,7 +7,6 @@ Sources: Kafka's ``ProduceRequest.validateRecords``, ``UnifiedLog.analyzeAndVali
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from attrs import frozen
 from crc32c import crc32c
 
 from pybroker.model.errors import ErrorCode
@@ -59,8 +58,7 @@ _UNCOMPRESSED = int(CompressionType.NONE)
 _LAST_CODEC = int(CompressionType.ZSTD)
 
 
-@frozen
-class ValidatedBatch:
+class ValidatedBatch(NamedTuple):
     """One batch that may be appended: all is checked, base offset and leader epoch are still to be set."""
 
     header: BatchHeader

@@ -29,6 +29,7 @@ from pybroker.storage.segments import LogRead
 from pybroker.storage.transaction_index import AbortedTransaction
 
 _patch_offset_length_epoch: Callable[..., None] = struct_of(BATCH_HEADER, last="leader_epoch").pack_into
+_new = tuple.__new__
 
 
 class AppendInfo(NamedTuple):
@@ -99,7 +100,7 @@ class Log(LogFiles):
         if header.producer_id >= 0:
             self._note_producer(segment, header, buffer, first, last)
         self.producers.end_offset = end
-        return AppendInfo(first, last, batch.log_append_time_ms, self.log_start_offset)
+        return _new(AppendInfo, (first, last, batch.log_append_time_ms, self.log_start_offset, False))
 
     def start_verification(
         self, producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: int

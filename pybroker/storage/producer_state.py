@@ -31,6 +31,7 @@ from pybroker.storage.errors import (
 BATCHES_REMEMBERED = 5
 NO_TIMESTAMP = -1
 _CLIENT = Origin.CLIENT
+_new = tuple.__new__
 
 
 class RememberedBatch(NamedTuple):
@@ -305,7 +306,7 @@ class ProducerState:
         last_sequence = (sequence + delta) & MAX_SEQUENCE if sequence >= 0 else NO_SEQUENCE
         if len(batches) >= BATCHES_REMEMBERED:
             del batches[0]
-        batches.append(RememberedBatch(sequence, last_sequence, last_offset, delta, timestamp))
+        batches.append(_new(RememberedBatch, (sequence, last_sequence, last_offset, delta, timestamp)))
         entry.next_sequence = (last_sequence + 1) & MAX_SEQUENCE
         entry.last_timestamp = timestamp
         if header.attributes & TRANSACTIONAL_FLAG and entry.txn_first_offset < 0:
