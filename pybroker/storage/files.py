@@ -16,6 +16,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk: not the disk's failure, and gone once space returns."""
 
 _OPEN_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_HAS_BULK_READS = hasattr(os, "preadv") and hasattr(os, "posix_fadvise")
 _HAS_POSITIONED_IO = hasattr(os, "pread") and hasattr(os, "pwrite")
 
 
@@ -39,6 +40,18 @@ class Files:
     def pread(self, fd: int, size: int, position: int) -> bytes:
         """Reads once at ``position``; fewer bytes than asked only at the end of the file."""
         return os.pread(fd, size, position)
+
+    def pread_into(self, fd: int, buffer: memoryview, position: int) -> int:
+        """Reads once at ``position``; fewer bytes than there is room for only at the end of the file.
+
+        For bulk reading: the pages of a large buffer that is used again need not be made anew.
+        """
+        data = self.pread(fd, len(buffer), position)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def will_read(self, fd: int, position: int, size: int) -> None:
+        """Lets the system fetch a stretch beforehand, where it can."""
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -135,6 +148,16 @@ class Files:
             self.rmdir(path)
 
 
+class LinuxFiles(Files):
+    """With the calls that not every system has."""
+
+    def pread_into(self, fd: int, buffer: memoryview, position: int) -> int:
+        return os.preadv(fd, (buffer,), position)
+
+    def will_read(self, fd: int, position: int, size: int) -> None:
+        os.posix_fadvise(fd, position, size, os.POSIX_FADV_WILLNEED)
+
+
 class SeekingFiles(Files):
     """For systems without positioned reads and writes: seek and go, under one lock."""
 
@@ -154,4 +177,6 @@ class SeekingFiles(Files):
 
 def system_files() -> Files:
     """The best implementation that this platform has."""
+    if _HAS_BULK_READS:
+        return LinuxFiles()
     return Files() if _HAS_POSITIONED_IO else SeekingFiles()
