@@ -123,8 +123,8 @@ class LogDirMoves:
             future = self._copying[tp] = self._waiting.pop(tp)
             try:
                 await self._move(tp, future)
-            except LogDirFailed as error:
-                logger.error("%s cannot be moved: %s", tp, error)
+            except StorageError as error:
+                logger.error("%s cannot be moved to %s: %s", tp, future.log_dir, error)
             finally:
                 if self._copying.get(tp) is future:
                     del self._copying[tp]
