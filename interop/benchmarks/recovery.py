@@ -1,9 +1,10 @@
 """How long a broker takes to start after an unclean stop without a recovery point, beside Apache Kafka 3.9.
 
-Run ``python -m interop.benchmarks.recovery [--quick] [--gigabytes N] [--rounds N] [--json FILE]``. pybroker
-writes partitions of 256 MB, in batches of 16 KB and in batches of one record of 100 bytes; copies of the very
-same files are given to both brokers, with the same metadata, as if the power had gone before the first
-checkpoint. What a start takes after a clean stop is taken off.
+Run ``python -m interop.benchmarks.recovery [--quick] [--gigabytes N] [--rounds N] [--json FILE]``. With
+``--prepare`` and ``--folder FOLDER`` the files are only written, and a later run with that folder starts with
+them. pybroker writes partitions of 256 MB, in batches of 16 KB and in batches of one record of 100 bytes;
+copies of the very same files are given to both brokers, with the same metadata, as if the power had gone
+before the first checkpoint. What a start takes after a clean stop is taken off.
 """
 
 import argparse
@@ -41,10 +42,21 @@ CHECKPOINTS = ("recovery-point-offset-checkpoint", "log-start-offset-checkpoint"
 def main() -> int:
     options = _parse()
     figures = Figures("recovery", options.rounds, [(PYBROKER, KAFKA)])
-    for figure, gigabytes in ((LARGE, options.gigabytes), (SMALL, 1)):
-        with tempfile.TemporaryDirectory(prefix="bench-recovery-", dir=options.folder) as folder:
-            measure(Path(folder), figure, gigabytes, options, figures)
-    return 0 if report(figures, TARGETS, options.json) else 1
+    for name, figure, gigabytes in (("large", LARGE, options.gigabytes), ("small", SMALL, 1)):
+        if options.only not in (None, name):
+            continue
+        kept = (options.folder or Path(tempfile.gettempdir())) / name
+        if options.prepare:
+            prepare(kept, gigabytes, single=figure == SMALL)
+        elif options.folder is not None and kept.exists():
+            measure(kept, figure, gigabytes, options, figures)
+        else:
+            with tempfile.TemporaryDirectory(prefix="bench-recovery-", dir=options.folder) as folder:
+                prepare(Path(folder), gigabytes, single=figure == SMALL)
+                measure(Path(folder), figure, gigabytes, options, figures)
+    if options.prepare or report(figures, TARGETS, options.json):
+        return 0
+    return 1
 
 
 def _parse() -> argparse.Namespace:
@@ -58,25 +70,35 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, help="where the files go (default: the temporary folder)")
     parser.add_argument("--json", type=Path, help="also write every sample to this file")
+    parser.add_argument("--only", choices=("large", "small"), help="batches of 16 KB, or of one record")
+    parser.add_argument("--prepare", action="store_true", help="only write the files, into --folder")
     options = parser.parse_args()
+    if options.prepare and options.folder is None:
+        parser.error("--prepare needs a --folder")
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.gigabytes = options.gigabytes or (QUICK_GIGABYTES if options.quick else GIGABYTES)
     return options
 
 
-def measure(folder: Path, figure: str, gigabytes: int, options: argparse.Namespace, figures: Figures) -> None:
-    """Both brokers on copies of the same files, in turns."""
+def prepare(folder: Path, gigabytes: int, *, single: bool) -> None:
+    """What one broker has written, and a copy of it for the other."""
     progress(f"writing {gigabytes} GB")
-    origin, copied = folder / "pybroker", folder / "kafka-data"
-    origin.mkdir()
+    origin = folder / "pybroker"
+    origin.mkdir(parents=True)
     partitions = gigabytes * (1 << 30) // PARTITION_BYTES
     pybroker = PybrokerServer(folder=origin)
-    pybroker.START_TIMEOUT_S = LONGEST_START_S
     pybroker.start()
     _create_topic(pybroker.bootstrap, partitions)
     pybroker.stop()
-    write(origin / "data", partitions, single=figure == SMALL)
-    shutil.copytree(origin / "data", copied)
+    write(origin / "data", partitions, single=single)
+    shutil.copytree(origin / "data", folder / "kafka-data")
+
+
+def measure(folder: Path, figure: str, gigabytes: int, options: argparse.Namespace, figures: Figures) -> None:
+    """Both brokers on copies of the same files, in turns."""
+    origin, copied = folder / "pybroker", folder / "kafka-data"
+    pybroker = PybrokerServer(folder=origin)
+    pybroker.START_TIMEOUT_S = LONGEST_START_S
     kafka = ApacheKafkaServer({"log.dirs": str(copied)})
     kafka.START_TIMEOUT_S = LONGEST_START_S
     try:
