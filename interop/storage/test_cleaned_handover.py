@@ -9,9 +9,15 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from interop.storage.handover import copy_metadata
-from interop.storage.test_dump_log import NOW_MS, PARTITION, clean, fill, managed
+from interop.storage.test_dump_log import NOW_MS, PARTITION, clean, fill, managed, validated
 from interop.support.servers import ApacheKafkaServer, PybrokerServer, Server
 from interop.support.waiting import wait_until
+from pybroker.records.control import (
+    ControlRecordType,
+    EndTransactionMarker,
+    build_end_transaction_marker,
+)
+from pybroker.records.policy import Origin
 from pybroker.storage.cleaning.job import CleanerLimits
 from pybroker.storage.log_config import LogConfig
 
@@ -54,6 +60,10 @@ def read(server: Server, isolation: str) -> list[tuple[Any, ...]]:
     raise AssertionError(f"no end after {len(records)} records")
 
 
+def delivered(error: KafkaError | None, _message: object) -> None:
+    assert error is None, error
+
+
 def latest(records: Sequence[tuple[Any, ...]]) -> dict[bytes, bytes]:
     """The last value of each key that has one."""
     state: dict[bytes, bytes] = {}
@@ -74,16 +84,21 @@ def checkpoint(data: Path) -> int:
 
 
 def fill_and_clean(data: Path) -> None:
-    """What :func:`fill` writes, compacted, with room for a few keys in the map only: several rounds."""
+    """What :func:`fill` writes, compacted: first with room for a few keys only, then all of it."""
     manager = managed(data)
     log = manager.create(PARTITION)
     log.update_config(LogConfig(segment_bytes=60_000, compact=True, delete=False, delete_retention_ms=1000))
     fill(log, keyed=True)
+    if log.first_unstable_offset is not None:
+        marker = EndTransactionMarker(ControlRecordType.COMMIT, 0)
+        raw = build_end_transaction_marker(marker, producer_id=8, producer_epoch=0, timestamp_ms=NOW_MS)
+        log.append_as_leader(validated(raw), 9, Origin.COORDINATOR)
     log.on_high_watermark(log.log_end_offset)
     log.roll()
     for number in range(2):
-        clean(log, CleanerLimits(map_bytes=24 * 40), NOW_MS + 2000 * number)
-    log.cleaned_offset = log.segments.active.base_offset
+        log.cleaned_offset = None
+        limits = CleanerLimits() if number else CleanerLimits(map_bytes=24 * 40)
+        clean(log, limits, NOW_MS + 2000 * number)
     manager.checkpoint_cleaned(str(data))
     manager.checkpoint_high_watermarks({PARTITION: log.log_end_offset})
     manager.close()
@@ -92,7 +107,8 @@ def fill_and_clean(data: Path) -> None:
 def test_apache_kafka_serves_and_cleans_on_what_pybroker_compacted(tmp_path: Path) -> None:
     data = tmp_path / "data"
     pybroker = PybrokerServer(QUIET_CLEANER, tmp_path)
-    apache = ApacheKafkaServer({**BUSY_CLEANER, "log.dirs": str(data)})
+    idle = ApacheKafkaServer({"log.cleaner.enable": "false", "log.dirs": str(data)})
+    cleaning = ApacheKafkaServer({**BUSY_CLEANER, "log.dirs": str(data)}, zookeeper=idle.zookeeper)
     try:
         pybroker.start()
         admin = AdminClient({"bootstrap.servers": pybroker.bootstrap})
@@ -109,25 +125,28 @@ def test_apache_kafka_serves_and_cleans_on_what_pybroker_compacted(tmp_path: Pat
         cleaned = checkpoint(data)
         assert cleaned > 0
 
-        apache.start_zookeeper()
-        copy_metadata(f"embedded:{data}", f"zookeeper:127.0.0.1:{apache.zookeeper_port}")
-        apache.start()
-        assert {isolation: read(apache, isolation) for isolation in seen} == seen
-        producer = Producer({"bootstrap.servers": apache.bootstrap})
+        idle.zookeeper.start()
+        copy_metadata(f"embedded:{data}", f"zookeeper:{idle.zookeeper.address}")
+        idle.start()
+        assert {isolation: read(idle, isolation) for isolation in seen} == seen
+        idle.stop_broker()
+        cleaning.start()
+        producer = Producer({"bootstrap.servers": cleaning.bootstrap, "batch.size": 10_000})
         written = [
             (f"key {n % 50}".encode(), None if n % 7 == 6 else b"new %d " % n * 50) for n in range(600)
         ]
         for key, value in written:
-            producer.produce(TOPIC, value, key, partition=0)
+            producer.produce(TOPIC, value, key, partition=0, on_delivery=delivered)
             producer.poll(0)
         assert producer.flush(TIMEOUT_S) == 0
         wait_until(lambda: checkpoint(data) > cleaned or None, "Kafka's cleaner", 2 * TIMEOUT_S)
         expected = latest([*seen["read_committed"], *((0, 0, key, value) for key, value in written)])
-        assert latest(read(apache, "read_committed")) == expected
-        apache.stop_broker()
+        assert latest(read(cleaning, "read_committed")) == expected
+        cleaning.stop_broker()
 
         pybroker.start()
         assert latest(read(pybroker, "read_committed")) == expected
     finally:
         pybroker.stop()
-        apache.stop()
+        cleaning.stop()
+        idle.stop()

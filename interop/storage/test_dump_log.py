@@ -1,6 +1,7 @@
 """Apache Kafka's kafka-dump-log reads every file that a pybroker log leaves, without a complaint."""
 
 import random
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pybroker.storage.files import system_files
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.log_manager import LogManager
+from pybroker.storage.transaction_index import AbortedTransaction, parse_transaction_index
 
 NOW_MS = 1_700_000_000_000
 PARTITION = TopicPartition("dumped", 0)
@@ -152,8 +154,10 @@ def clean(log: Log, limits: CleanerLimits, now_ms: int) -> None:
                 old = [segments[base] for base in bases]
                 for path in log.replace_segments(old, size, has_txn_index=has_txn_index):
                     files.unlink(path)
+            case Cleaned(end_offset=end_offset):
+                log.cleaned_offset = end_offset
             case _:
-                assert isinstance(answer, Cleaned), answer
+                raise AssertionError(answer)
 
 
 def test_kafka_dump_log_reads_cleaned_segments(cleaned_directory: Path) -> None:
@@ -168,13 +172,38 @@ def test_kafka_dump_log_reads_every_file(directory: Path) -> None:
 def check_all_files(directory: Path) -> set[str]:
     """Returns the suffixes that there were."""
     names = sorted(path for path in directory.iterdir() if path.name[:1] == "0")
-    output = dump("--files", ",".join(map(str, names)))
-    assert not [line for line in output.splitlines() if line.lower().startswith(COMPLAINTS)], output
-    logs = [str(path) for path in names if path.suffix == ".log"]
-    deep = dump("--deep-iteration", "--print-data-log", "--files", ",".join(logs))
-    assert not [line for line in deep.splitlines() if line.lower().startswith(COMPLAINTS)], deep
-    assert deep.count("isvalid: true") == deep.count("baseOffset: ")
-    indexes = [str(path) for path in names if path.suffix == ".index"]
-    checked = dump("--index-sanity-check", "--verify-index-only", "--files", ",".join(indexes))
+    every_file = ",".join(map(str, names))
+    output = without_complaints("--files", every_file)
+    assert dumped_aborted(output) == written_aborted(directory)
+    deep = without_complaints("--deep-iteration", "--print-data-log", "--files", every_file)
+    assert deep.count("isvalid: true") == deep.count("baseOffset: ") > 0
+    assert "key: key" in deep
+    without_complaints("--verify-index-only", "--files", every_file)
+    checked = without_complaints("--index-sanity-check", "--files", every_file)
+    indexes = [path for path in names if path.suffix in (".index", ".timeindex")]
     assert checked.count("passed sanity check") + checked.count(" is empty.") == len(indexes)
     return {path.suffix for path in names}
+
+
+def without_complaints(*arguments: str) -> str:
+    """What kafka-dump-log prints, none of which may be a complaint."""
+    output = dump(*arguments)
+    assert not [line for line in output.splitlines() if line.lower().startswith(COMPLAINTS)], output
+    return output
+
+
+def dumped_aborted(output: str) -> list[AbortedTransaction]:
+    """The aborted transactions that kafka-dump-log has found in transaction indexes, in the log's order."""
+    found = re.findall(
+        r"version: 0 producerId: (\d+) firstOffset: (\d+) lastOffset: (\d+) lastStableOffset: (\d+)", output
+    )
+    return [AbortedTransaction(*map(int, fields)) for fields in found]
+
+
+def written_aborted(directory: Path) -> list[AbortedTransaction]:
+    """The same as pybroker reads them."""
+    return [
+        entry
+        for path in sorted(directory.glob("*.txnindex"))
+        for entry in parse_transaction_index(path.read_bytes())
+    ]

@@ -11,6 +11,7 @@ from interop.storage.handover import (
     FIRST_KEPT,
     GROUPS,
     PLAIN,
+    TRANSACTIONAL,
     Found,
     copy_metadata,
     create_topics,
@@ -18,7 +19,7 @@ from interop.storage.handover import (
     partition_files,
     write,
 )
-from interop.storage.test_dump_log import dump
+from interop.storage.test_dump_log import dump, dumped_aborted, without_complaints, written_aborted
 from interop.support.servers import ApacheKafkaServer, PybrokerServer
 from interop.support.waiting import wait_until
 
@@ -90,9 +91,9 @@ def test_apache_kafka_serves_what_pybroker_wrote_and_the_other_way_round(pair: P
     assert sum(map(len, before.records.values())) > scale
     pair.pybroker.stop()
 
-    decoded = dump("--offsets-decoder", "--files", ",".join(
-        str(path) for path in partition_files(pair.data, "__consumer_offsets", ".log")
-    ))  # fmt: skip
+    files = partition_files(pair.data, "__consumer_offsets", "")
+    segment_files = ",".join(str(path) for path in files if path.name.startswith("0000"))
+    decoded = without_complaints("--offsets-decoder", "--deep-iteration", "--files", segment_files)
     for group in GROUPS:
         assert f'"group":"{group}"' in decoded, decoded[-2000:]
     assert f'"topic":"{PLAIN}"' in decoded
@@ -102,6 +103,9 @@ def test_apache_kafka_serves_what_pybroker_wrote_and_the_other_way_round(pair: P
     write(pair.apache, scale // 10, seed="apache", transactions=True)
     between = find(pair.apache)
     pair.apache.stop_broker()
+    (directory,) = {path.parent for path in partition_files(pair.data, TRANSACTIONAL, ".log")}
+    indexes = ",".join(str(path) for path in sorted(directory.glob("*.txnindex")))
+    assert dumped_aborted(dump("--files", indexes)) == written_aborted(directory) != []
 
     pair.to_pybroker()
     assert_same(find(pair.pybroker), between)

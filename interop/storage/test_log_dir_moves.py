@@ -1,6 +1,7 @@
 """Kafka's tools move replicas between log directories, and each broker ends a move that the other began."""
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,9 +52,18 @@ def create(server: Server) -> None:
 
 
 def produce(server: Server, numbers: range) -> None:
-    producer = Producer({"bootstrap.servers": server.bootstrap, "linger.ms": 0, "enable.idempotence": True})
+    def delivered(error: KafkaError | None, _message: object) -> None:
+        assert error is None, error
+
+    settings = {
+        "bootstrap.servers": server.bootstrap,
+        "batch.size": 50_000,
+        "enable.idempotence": True,
+    }
+    producer = Producer(settings)
     for number in numbers:
-        producer.produce(TOPIC, number.to_bytes(4, "big") + bytes(5000), partition=0)
+        noise = random.Random(number).randbytes(5000)
+        producer.produce(TOPIC, number.to_bytes(4, "big") + noise, partition=0, on_delivery=delivered)
         producer.poll(0)
     assert producer.flush(TIMEOUT_S) == 0
 
@@ -124,7 +134,8 @@ def test_kafka_reassign_partitions_moves_a_replica_while_it_is_written(
         assert 0 < shown[target][1] <= COUNT
         produce(moving, range(COUNT, COUNT + 50))
         order(tools, tmp_path, target, "--replica-alter-log-dirs-throttle", FAST)
-        wait_until(lambda: "completed" in verify(tools, plan) or None, "the end of the move", TIMEOUT_S)
+        done = f"Reassignment of replica {TOPIC}-0-0 completed successfully"
+        wait_until(lambda: done in verify(tools, plan) or None, "the end of the move", TIMEOUT_S)
         assert replicas(tools) == [(target, False, 0)]
         produce(moving, range(COUNT + 50, COUNT + 60))
         assert read(moving) == list(range(COUNT + 60))
@@ -152,10 +163,10 @@ def test_a_move_that_one_broker_has_begun_the_other_ends(begun_by: str, tmp_path
             assert len(replicas(tools)) == 2
         finally:
             tools.close()
-        zookeeper = f"zookeeper:127.0.0.1:{apache.zookeeper_port}"
+        zookeeper = f"zookeeper:{apache.zookeeper.address}"
         if begun_by == "pybroker":
             pybroker.stop()
-            apache.start_zookeeper()
+            apache.zookeeper.start()
             copy_metadata(embedded, zookeeper)
         else:
             apache.stop_broker()
