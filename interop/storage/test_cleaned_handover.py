@@ -12,13 +12,16 @@ from interop.storage.handover import copy_metadata
 from interop.storage.test_dump_log import NOW_MS, PARTITION, clean, fill, managed, validated
 from interop.support.servers import ApacheKafkaServer, PybrokerServer, Server
 from interop.support.waiting import wait_until
+from pybroker.records.builder import build_batch
 from pybroker.records.control import (
     ControlRecordType,
     EndTransactionMarker,
     build_end_transaction_marker,
 )
+from pybroker.records.header import Record
 from pybroker.records.policy import Origin
 from pybroker.storage.cleaning.job import CleanerLimits
+from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
 
 TIMEOUT_S = 30.0
@@ -83,22 +86,31 @@ def checkpoint(data: Path) -> int:
     return 0
 
 
+def end_transaction(log: Log, producer_id: int, how: ControlRecordType) -> None:
+    marker = EndTransactionMarker(how, 0)
+    raw = build_end_transaction_marker(marker, producer_id=producer_id, producer_epoch=0, timestamp_ms=NOW_MS)
+    log.append_as_leader(validated(raw), 9, Origin.COORDINATOR)
+
+
 def fill_and_clean(data: Path) -> None:
-    """What :func:`fill` writes, compacted: first with room for a few keys only, then all of it."""
+    """What :func:`fill` writes, compacted: first with room for a few keys only, then all of it. An aborted
+    transaction follows that is not cleaned."""
     manager = managed(data)
     log = manager.create(PARTITION)
     log.update_config(LogConfig(segment_bytes=60_000, compact=True, delete=False, delete_retention_ms=1000))
     fill(log, keyed=True)
     if log.first_unstable_offset is not None:
-        marker = EndTransactionMarker(ControlRecordType.COMMIT, 0)
-        raw = build_end_transaction_marker(marker, producer_id=8, producer_epoch=0, timestamp_ms=NOW_MS)
-        log.append_as_leader(validated(raw), 9, Origin.COORDINATOR)
+        end_transaction(log, 8, ControlRecordType.COMMIT)
     log.on_high_watermark(log.log_end_offset)
     log.roll()
     for number in range(2):
         log.cleaned_offset = None
         limits = CleanerLimits() if number else CleanerLimits(map_bytes=24 * 40)
         clean(log, limits, NOW_MS + 2000 * number)
+    aborted = [Record(n, NOW_MS, b"key %d" % n, b"never seen") for n in range(20)]
+    raw = build_batch(aborted, producer_id=9, producer_epoch=0, base_sequence=0, is_transactional=True)
+    log.append_as_leader(validated(raw), 9)
+    end_transaction(log, 9, ControlRecordType.ABORT)
     manager.checkpoint_cleaned(str(data))
     manager.checkpoint_high_watermarks({PARTITION: log.log_end_offset})
     manager.close()
