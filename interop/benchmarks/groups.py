@@ -2,9 +2,10 @@
 
 Run ``python -m interop.benchmarks.groups [--quick] [--rounds N] [--systems a,b] [--json FILE]``.
 
-* replay: a real broker is started on 1,000,000 commits of 10,000 groups in one partition; another connection
-  asks for ApiVersions every few milliseconds until the groups are served. CPU seconds are the broker's own,
-  with its start; the time also holds what other programs take of the machine.
+* replay: a real broker is started on 1,000,000 commits of 10,000 groups in one partition, and the time counts
+  from its start. It opens its port within five seconds; from then on another connection asks for ApiVersions
+  every few milliseconds until the groups are served. CPU seconds are the broker's own; the time also holds
+  what other programs take of the machine.
 * members: 100 consumers join one group at once, then one leaves; until all are in one generation. Heartbeats
   every 100 ms, no initial delay.
 * commits: 100 connections commit 10 offsets at a time, as fast as they are answered, for 10,000 groups.
@@ -109,10 +110,10 @@ def _without_delay(name: str) -> System:
 
 
 def replay(system: PybrokerSystem, figures: Figures) -> None:
-    system.launch()
-    await_answer(system)
-    usage = Usage(system)
     started_s = time.perf_counter()
+    system.launch()
+    usage = Usage(system)
+    await_answer(system)
     busy, idle = trio.run(_probe_during_replay, system.port, figures, started_s, usage)
     for name, latencies in (("pybroker", busy), ("idle", idle)):
         figures.add("replay, others' p50, ms", name, percentile_ms(latencies, 0.5))
