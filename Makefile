@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 KIND ?=
+COMPOSE = cd docker && $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt types bench bench-quick interop interop-quick spec-check soak stubs clean
+.PHONY: help run test lint fmt types bench bench-quick interop interop-quick spec-check soak stubs clean \
+	cluster-up cluster-down cluster-test
 
 help: ## Show these targets
 	@echo "make run    starts a broker on 127.0.0.1:9092 (make run ARGS='--override num.partitions=3')"
@@ -50,6 +52,16 @@ spec-check: $(VENV)/.dev ## Compare protocol_specs/ with the definitions in Kafk
 
 soak: $(VENV)/.dev ## Long runs: make soak KIND=mutated-frames ARGS='--frames 100000'
 	$(BIN)/python -m interop.soak $(KIND) $(ARGS)
+
+cluster-up: ## Start ZooKeeper and three brokers with docker compose (docker/README.md)
+	$(COMPOSE) up -d --build
+	@echo "brokers: localhost:19092,localhost:29092,localhost:39092"
+
+cluster-down: ## Stop them; their data stays on its volumes
+	$(COMPOSE) down
+
+cluster-test: $(VENV)/.dev ## Build that cluster, kill and roll its brokers under load, check every record
+	$(BIN)/python -m interop.containers.cluster_run $(ARGS)
 
 stubs: $(VENV)/.dev ## Write pybroker/protocol/messages.pyi from the specs
 	$(BIN)/python -m pybroker.protocol.stubs

@@ -143,21 +143,7 @@ class BrokerCluster:
     def _is_whole(self, topics: Sequence[str]) -> bool:
         if self.registered() != set(BROKER_IDS):
             return False
-        return all(self._sees_all(broker.bootstrap, topics) for broker in self.brokers.values())
-
-    @staticmethod
-    def _sees_all(bootstrap: str, topics: Sequence[str]) -> bool:
-        with suppress(KafkaException):
-            found = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=5)
-            return all(
-                topic in found.topics
-                and all(
-                    len(partition.isrs) == len(BROKER_IDS) and partition.leader >= 0
-                    for partition in found.topics[topic].partitions.values()
-                )
-                for topic in topics
-            )
-        return False
+        return all(sees_all_in_sync(broker.bootstrap, topics) for broker in self.brokers.values())
 
     # -- what is on the disks --------------------------------------------------------------------------
 
@@ -174,6 +160,21 @@ class BrokerCluster:
             for broker_id, batches in by_broker.items():
                 by_broker[broker_id] = [batch for batch in batches if batch[0] >= start]
         return found
+
+
+def sees_all_in_sync(bootstrap: str, topics: Sequence[str]) -> bool:
+    """Whether a broker answers, and tells that every partition has a leader and all its replicas in sync."""
+    with suppress(KafkaException):
+        found = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=5)
+        return all(
+            topic in found.topics
+            and all(
+                len(partition.isrs) == len(BROKER_IDS) and partition.leader >= 0
+                for partition in found.topics[topic].partitions.values()
+            )
+            for topic in topics
+        )
+    return False
 
 
 def _batches(directory: Path) -> list[tuple[Offset, bytes]]:
