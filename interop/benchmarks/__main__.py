@@ -41,6 +41,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("codec", "decoding and encoding of messages, beside construct and kio"),
     Benchmark("startup", "start to the first answer, idle memory", in_parts=True),
+    Benchmark("container", "a container of the image until its broker answers", in_parts=True),
     Benchmark("latency", "single messages: requests per second, latency", in_parts=True),
     Benchmark("throughput", "MB/s in and out, CPU, memory, stretches of the loop", in_parts=True),
     Benchmark("perf-tools", "what Kafka's own performance tools say", in_parts=True),
