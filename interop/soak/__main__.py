@@ -11,6 +11,7 @@ KINDS = {
     "mutated-frames": "interop.soak.mutated_frames",
     "many-partitions": "interop.soak.many_partitions",
     "cluster-chaos": "interop.soak.cluster_chaos",
+    "rebalance-storms": "interop.soak.rebalance_storms",
 }
 
 

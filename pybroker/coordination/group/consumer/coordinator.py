@@ -52,6 +52,9 @@ logger = logging.getLogger(__name__)
 
 Group: TypeAlias = ClassicGroup | ConsumerGroup
 
+RETRY_MS = 500
+"""When a removal that could not be stored is tried again."""
+
 
 class ConsumerGroups:
     """Decides about consumer groups. ``groups`` are all of the shard; this is the writer of its consumer
@@ -140,10 +143,11 @@ class ConsumerGroups:
         draft.update_targets()
         owned = classic_members.owned_partitions(subscription, draft.image)
         joined = draft.group.members[member_id]
-        after = reconcile(draft, joined, effects, reported=owned, subscription_changed=changed)
-        classic_members.renew_session(draft.group, joined, effects)
-        effects.stop_timer(draft.group.timer("rejoin", member_id))
-        effects.start_timer(draft.group.timer("resync", member_id), call.rebalance_timeout_ms)
+        after = reconcile(draft, joined, reported=owned, subscription_changed=changed)
+        timers = draft.timers_of(member_id, effects)
+        classic_members.renew_session(draft.group, joined, timers)
+        timers.stop_timer(draft.group.timer("rejoin", member_id))
+        timers.start_timer(draft.group.timer("resync", member_id), call.rebalance_timeout_ms)
         self._keep(draft, effects, JoinStored(token, _joined(member_id, after.epoch, call)))
 
     def _downgrade_with(
@@ -151,7 +155,11 @@ class ConsumerGroups:
     ) -> None:
         """A classic member takes the place of the last one of the consumer protocol."""
         group = draft.group
-        is_stale = group.target_epoch < group.epoch
+        is_settled = group.target_epoch == group.epoch and all(
+            one.current.is_reconciled_to(group.epoch)
+            for one in group.members.values()
+            if one.member_id != member.member_id
+        )
         classic = migration.hand_over(group, draft.image, draft.now_ms)
         reply = JoinReply(
             member.member_id,
@@ -164,7 +172,7 @@ class ConsumerGroups:
             classic,
             effects,
             JoinStored(token, reply),
-            reason=f"{member.member_id} is back in the classic protocol" if is_stale else None,
+            reason=None if is_settled else f"{member.member_id} is back in the classic protocol",
         )
 
     def sync(self, group: ConsumerGroup, call: SyncCall, token: Token, effects: Effects) -> None:
@@ -227,7 +235,7 @@ class ConsumerGroups:
             return
         logger.info("group %s: %s is out: %s", group.group_id, key.member_id, _LATE[key.purpose])
         draft = Draft(group, self._setting, effects.now_ms)
-        self._remove(draft, {key.member_id: member}, effects, _LATE[key.purpose], None)
+        self._remove(draft, {key.member_id: member}, effects, _LATE[key.purpose], LateMemberRemoved(key))
 
     def start_sessions(self, group: ConsumerGroup, effects: Effects) -> None:
         """The group was loaded: from now on its members must be heard of again."""
@@ -267,7 +275,7 @@ class ConsumerGroups:
             classic = migration.hand_over(group, draft.image, effects.now_ms, without=members)
             self._swap(group, classic, effects, then, reason=reason)
         else:
-            remove(draft, members.values(), effects)
+            remove(draft, members.values())
             self._keep(draft, effects, then)
 
     def _keep(self, draft: Draft, effects: Effects, then: "Stored | None") -> None:
@@ -277,6 +285,7 @@ class ConsumerGroups:
         def put_in_place(later: Effects) -> None:
             former = self._groups.get(group.group_id)
             self._groups[group.group_id] = group
+            later.items.extend(draft.timers.items)
             if isinstance(former, ClassicGroup):
                 _dissolve(former, group, later)
 
@@ -362,7 +371,18 @@ class SyncStored:
         effects.reply(self.token, SyncReply(error) if error is not ErrorCode.NONE else self.reply)
 
 
-Stored: TypeAlias = HeartbeatStored | JoinStored | SyncStored
+@frozen
+class LateMemberRemoved:
+    """A member is out because its time was over; if that could not be stored, the timer comes again."""
+
+    timer: TimerKey
+
+    def settle(self, outcome: Outcome, effects: Effects) -> None:
+        if outcome.error is not ErrorCode.NONE:
+            effects.start_timer(self.timer, RETRY_MS)
+
+
+Stored: TypeAlias = HeartbeatStored | JoinStored | SyncStored | LateMemberRemoved
 
 _LATE = {
     "member": "it was not heard of in time",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
-from pybroker.coordination.effects import CoordinatorRecord
+from pybroker.coordination.effects import CoordinatorRecord, Effects
 from pybroker.coordination.group.consumer.assignors import ASSIGNORS, GroupSpec, MemberSpec
 from pybroker.coordination.group.consumer.changes import (
     Change,
@@ -43,6 +43,7 @@ class Draft:
 
     Attributes:
         group: with every change so far. The group it began with stays as it was.
+        timers: to be started and stopped when the records are in the log.
     """
 
     def __init__(
@@ -55,11 +56,18 @@ class Draft:
         is_new: bool = False,
     ) -> None:
         self.group = group
+        self._before = None if is_new else group
         self.setting = setting
         self.image = setting.image()
         self.now_ms = now_ms
         self.records: list[CoordinatorRecord] = list(before)
+        self.timers = Effects(now_ms)
         self._may_change = is_new
+
+    def timers_of(self, member_id: str, effects: Effects) -> Effects:
+        """Where timers of a member that speaks are noted: at once, but for one that may never be a member."""
+        known = self._before is not None and member_id in self._before.members
+        return effects if known else self.timers
 
     def emit(self, change: Change) -> None:
         """One more change, and its record."""

@@ -96,9 +96,10 @@ def heartbeat(draft: Draft, call: ConsumerHeartbeatCall, effects: Effects) -> Co
     draft.follow_metadata(subscription_changed=changed)
     draft.update_targets()
     member = draft.group.members[member_id]
-    after = reconcile(draft, member, effects, reported=call.owned, subscription_changed=changed)
+    after = reconcile(draft, member, reported=call.owned, subscription_changed=changed)
     timeouts = draft.setting.rules.consumer.timeouts(draft.image, call.group_id)
-    effects.start_timer(draft.group.timer("member", member_id), timeouts.session_timeout_ms)
+    timers = draft.timers_of(member_id, effects)
+    timers.start_timer(draft.group.timer("member", member_id), timeouts.session_timeout_ms)
     tells_all = call.member_epoch == JOIN_EPOCH or call.is_full
     tells = tells_all or after.assigned != before.current.assigned
     return ConsumerHeartbeatReply(

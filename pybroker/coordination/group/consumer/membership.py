@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable
 
 from attrs import evolve
 
-from pybroker.coordination.effects import Effects
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER
 from pybroker.coordination.group.consumer.changes import CurrentChanged, ProfileChanged, TargetChanged
 from pybroker.coordination.group.consumer.draft import Draft
@@ -94,7 +93,6 @@ def check_instance(
 def reconcile(
     draft: Draft,
     member: ConsumerMember,
-    effects: Effects,
     *,
     reported: Collection[TopicIdPartition] | None,
     subscription_changed: bool,
@@ -121,9 +119,9 @@ def reconcile(
     if not member.is_classic:
         timer = group.timer("revoke", member_id)
         if after.state is MemberState.UNREVOKED_PARTITIONS:
-            effects.start_timer(timer, member.profile.rebalance_timeout_ms)
+            draft.timers.start_timer(timer, member.profile.rebalance_timeout_ms)
         else:
-            effects.stop_timer(timer)
+            draft.timers.stop_timer(timer)
     return after
 
 
@@ -150,17 +148,17 @@ def replace_static(draft: Draft, former: ConsumerMember, new_id: str) -> Consume
     return member
 
 
-def remove(draft: Draft, members: Iterable[ConsumerMember], effects: Effects) -> None:
+def remove(draft: Draft, members: Iterable[ConsumerMember]) -> None:
     """Members are gone; the group begins a new epoch."""
     for member in members:
         _emit_gone(draft, member.member_id)
-        for timeout in TIMEOUTS:
-            effects.stop_timer(draft.group.timer(timeout, member.member_id))
     draft.forget_unused_regexes()
     draft.begin_epoch(always=True)
 
 
 def _emit_gone(draft: Draft, member_id: str) -> None:
+    for timeout in TIMEOUTS:
+        draft.timers.stop_timer(draft.group.timer(timeout, member_id))
     draft.emit(CurrentChanged(member_id, None))
     draft.emit(TargetChanged(member_id, None))
     draft.emit(ProfileChanged(member_id, None))

@@ -176,7 +176,8 @@ def hand_over(
 ) -> ClassicGroup:
     """The classic group that goes on in the place of a consumer group.
 
-    Everybody keeps what it should have had. All members that are not in ``without`` must be classic.
+    Everybody keeps what it has, even what it was told to give up: it may not have done so yet. All members
+    that are not in ``without`` must be classic.
     """
     left_out = frozenset(without)
     classic = ClassicGroup(group.group_id, now_ms, STABLE, group.offsets)
@@ -188,7 +189,9 @@ def hand_over(
     classic.note_subscriptions()
     for member in classic.members.values():
         version = read_subscription(member.metadata(classic.protocol_name)).version
-        member.assignment = write_assignment(with_names(group.target(member.member_id), image), version)
+        current = group.members[member.member_id].current
+        owned = with_names((*current.assigned, *current.revoking), image)
+        member.assignment = write_assignment(owned, version)
     logger.info("group %s goes on as a classic group, from generation %d", group.group_id, group.epoch)
     return classic
 

@@ -1,0 +1,22 @@
+"""Rebalance storms: joins, leaves, crashes, restarts in the other protocol, moves of the coordinator."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.coordination.group.consumer.storm import ACTIONS, Storm, blow
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 99)), max_size=40))
+def test_small_storms(steps: list[tuple[str, int]]) -> None:
+    storm = Storm(partitions=5)
+    for action, number in steps:
+        storm.step(action, number)
+    storm.settle()
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_storm_of_a_hundred_members(seed: int) -> None:
+    storm = blow(seed, members=100, steps=60, partitions=120)
+    assert len(storm.live()) > 50
