@@ -2,8 +2,8 @@
 
 Run ``python -m interop.soak.rebalance_storms [--storms 200] [--first-seed 1] [--members 100] [--steps 200]``.
 Each storm has a seed of its own; a run goes on where the last one ended with ``--first-seed``. What holds
-after every step and at every stable point stands in ``tests/coordination/group/consumer/storm.py``. Ends with 1
-and the seed of the first storm in which it did not hold.
+after every step and at every stable point stands in ``tests/coordination/group/consumer/storm.py``. Ends with
+1 and the seed of the first storm in which it did not hold.
 """
 
 import argparse
