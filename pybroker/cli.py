@@ -15,6 +15,13 @@ import click
 from pybroker import __version__
 from pybroker.instruments.log_lines import FORMATS, configure_logging
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pybroker.app.announcement import Announcement
+    from pybroker.config.broker import BrokerConfig
+
 EXIT_CANNOT_START = 1
 EXIT_UNHEALTHY = 1
 EXIT_BAD_CONFIGURATION = 2
@@ -105,14 +112,26 @@ def _serve(
     for line in loaded.notices:
         logger.info(line)
 
-    from pybroker import app
+    from pybroker.app.announcement import Announcement
     from pybroker.model.errors import StartupError
 
     try:
-        return app.serve(loaded.config, app.Announcement(addresses_file, in_kafkas_words))
+        announcement = Announcement(addresses_file, in_kafkas_words)
+        return _server(loaded.config)(loaded.config, announcement)
     except StartupError as error:
         click.echo(f"pybroker: {error}", err=True)
         return EXIT_CANNOT_START
+
+
+def _server(config: "BrokerConfig") -> "Callable[[BrokerConfig, Announcement], int]":
+    """Who serves: a broker, or a cluster for tests where the configuration asks for what only that has."""
+    if config.is_test_cluster:
+        from pybroker.testing import serving
+
+        return serving.serve
+    from pybroker import app
+
+    return app.serve
 
 
 @main.command()

@@ -20,8 +20,8 @@ from pybroker.protocol.messages import (
 )
 from pybroker.records.builder import build_batch
 from pybroker.records.header import Record
+from pybroker.testing.disks import TroubledFiles
 from tests.support.broker import WireClient, connected, running_broker
-from tests.support.troubled_files import TroubledFiles
 
 TOPIC = "orders"
 STORAGE_ERROR = ErrorCode.KAFKA_STORAGE_ERROR

@@ -37,7 +37,7 @@ from pybroker.coordination.fetch_sessions import FetchSessionCache
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.producer_ids import ProducerIds, allocate_block
 from pybroker.coordination.runtime.groups import GroupCoordinator
-from pybroker.handlers.local_channel import LocalChannel
+from pybroker.handlers.local_channel import LocalChannel, LocalClient
 from pybroker.handlers.registry import Services, build_registry
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.metrics import ServerMetrics
@@ -155,6 +155,25 @@ class Broker:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Where it listens, with the ports that were bound."""
         return self._server.endpoints if self._server is not None else ()
+
+    @property
+    def groups(self) -> GroupCoordinator:
+        """The groups that it coordinates; there once it serves."""
+        return self._groups
+
+    @property
+    def controller_api(self) -> ControllerApi:
+        """The controller, if this broker is it; there once it serves."""
+        return self._controller_api
+
+    @property
+    def is_maintaining(self) -> bool:
+        """Whether a job of the maintenance (retention, cleaning, flushing…) runs at this moment."""
+        return bool(self._maintenance.at_work)
+
+    def local_client(self) -> LocalClient:
+        """For who wants to ask this broker's handlers without a connection, while it serves."""
+        return LocalClient(self._routes, lambda: self.image, "local", self.config.listeners.inter_broker)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Starts, reports started when clients are served, and serves until :meth:`stop`.
@@ -349,6 +368,7 @@ class Broker:
         routes = build_registry(services)
         self._routes = {route.key: route for route in routes}
         self.replicas = services.replicas
+        self._controller_api = services.controller_api
         dispatcher = Dispatcher(
             routes,
             lambda: self.publisher.current,
@@ -454,7 +474,7 @@ class Broker:
     def _connect(self, broker: BrokerIdZNode) -> BrokerChannel:
         """The controller's way to a broker: in process to this one, over the wire to others."""
         if broker.broker_id == self.broker_id:
-            return LocalChannel(self._routes, lambda: self.publisher.current, broker.broker_id)
+            return LocalChannel(self._routes, lambda: self.image, f"controller-{broker.broker_id}")
         listener = self.config.listeners.control_plane or self.config.listeners.inter_broker
         settings = controller_peer_settings(self.broker_id, self.config)
         return RemoteChannel(broker, listener, settings)

@@ -14,6 +14,7 @@ from pybroker.config.consistency import check_consistency
 from pybroker.config.definitions import broker_keys, broker_quota_keys, find_broker_key
 from pybroker.config.layers import Layers
 from pybroker.config.listeners import Listeners, read_listeners, split_list, split_map
+from pybroker.config.tables.own import testing_keys
 from pybroker.config.values import ConfigValue, InvalidConfig, InvalidValue
 
 _KEY_OF_ATTRIBUTE = {name.replace(".", "_"): name for name in broker_keys}
@@ -168,6 +169,20 @@ class BrokerConfig:
     # Our own
     pybroker_cluster_id: str
     pybroker_record_validation: str
+    # Test brokers
+    pybroker_control_listener: str
+    pybroker_control_token: str | None
+    pybroker_seed_file: str
+    pybroker_snapshot_dir: str
+    pybroker_brokers: int
+    pybroker_log_dirs_count: int
+    pybroker_racks: tuple[str, ...]
+
+    @property
+    def is_test_cluster(self) -> bool:
+        """Whether it asks for what only a cluster for tests has."""
+        given = self.layers.merged()
+        return any(key.name in given for key in testing_keys)
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> "BrokerConfig":

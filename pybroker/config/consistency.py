@@ -35,6 +35,7 @@ def check_consistency(values: Mapping[str, ConfigValue], log_dirs: Sequence[str]
     _check_replication(values)
     _check_connections(values)
     _check_groups(values)
+    _check_control(values)
 
 
 def check_compaction_lags(min_lag_ms: int, max_lag_ms: int) -> None:
@@ -149,3 +150,14 @@ def _check_between_bounds(values: Mapping[str, ConfigValue], prefix: str, subjec
     _require(maximum >= minimum, f"{highest} must be greater than or equals to {lowest}")
     _require(value >= minimum, f"{name} must be greater than or equals to {lowest}")
     _require(value <= maximum, f"{name} must be less than or equals to {highest}")
+
+
+def _check_control(values: Mapping[str, ConfigValue]) -> None:
+    listener = str(values["pybroker.control.listener"])
+    host = listener.rpartition(":")[0].strip("[]")
+    is_local = host in ("", "localhost", "::1") or host.startswith("127.")
+    _require(
+        is_local or bool(values["pybroker.control.token"]),
+        f"pybroker.control.listener={listener} can be reached from elsewhere: set pybroker.control.token, "
+        "or listen on 127.0.0.1",
+    )

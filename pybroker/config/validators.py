@@ -152,6 +152,12 @@ remote_thread_pool_size = Check(
     "-1 (the value of remote.log.manager.thread.pool.size) or [1,...]",
 )
 
+host_and_port = Check(
+    lambda value: value == "" or re.fullmatch(r"[^\s/]+:[0-9]{1,5}", str(value)) is not None,
+    lambda _name, _value: "Value must be host:port",
+    "host:port",
+)
+
 _THROTTLED_REPLICA = re.compile(r"([0-9]+:[0-9]+)?")
 _THROTTLED_FORMAT = "[partitionId]:[brokerId],[partitionId]:[brokerId],..."
 

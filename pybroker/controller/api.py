@@ -20,6 +20,11 @@ class ControllerApi:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
 
+    @property
+    def is_active(self) -> bool:
+        """Whether this broker is the controller, as far as it knows."""
+        return self._controller.is_active
+
     async def alter_partition(self, request: AlterPartitionRequest, version: int) -> AlterPartitionResponse:
         """A leader wants another ISR."""
         return await self._controller.submit(lambda term: alter_partition(term, request, version))
@@ -37,6 +42,12 @@ class ControllerApi:
         return await self._controller.submit(
             lambda term: preferred.elect_leaders(term, partitions, unclean=unclean)
         )
+
+    async def dictate(
+        self, partition: TopicPartition, leader: BrokerId | None = None, isr: Sequence[BrokerId] | None = None
+    ) -> None:
+        """Sets leader and ISR of a partition as a test wants them; without either its leader epoch grows."""
+        await self._controller.submit(lambda term: term.partitions.dictate(partition, leader, isr))
 
     async def elect_where_missing(self, topic: str | None = None) -> None:
         """A leader from outside the ISR has become acceptable, for one topic or for all: looks for such."""

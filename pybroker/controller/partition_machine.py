@@ -13,7 +13,8 @@ from pybroker.controller.requests import RequestBatch
 from pybroker.controller.states import PARTITION_ENTERED_FROM, PartitionState
 from pybroker.metadata.store import Store
 from pybroker.metadata.znodes import ConfigEntityZNode, ConfigType, LeaderAndIsr, PartitionStateZNode
-from pybroker.model.ids import TopicPartition
+from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.ids import BrokerId, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,38 @@ class PartitionMachine:
             log.info("%d partitions were to get a leader (%s)", len(valid), strategy.name)
         self._flush()
         return outcomes
+
+    async def dictate(
+        self, partition: TopicPartition, leader: BrokerId | None = None, isr: Sequence[BrokerId] | None = None
+    ) -> LeaderAndIsr:
+        """Writes a state that no election asked for, with the next leader epoch, and tells the replicas: what
+        is not given stays. For who wants to see what clients make of it.
+
+        Raises:
+            ApiError: UNKNOWN_TOPIC_OR_PARTITION; INELIGIBLE_REPLICA for a broker that does not run or has no
+                replica; INVALID_UPDATE_VERSION when somebody else wrote meanwhile.
+            ControllerMoved: somebody else is the controller.
+        """
+        node = (await self._partitions.read([partition])).get(partition)
+        if node is None:
+            raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no partition {partition}")
+        state = node.state
+        leader = state.leader if leader is None else leader
+        members = tuple(state.isr if isr is None else isr)
+        if leader not in members:
+            members = (*members, leader)
+        replicas = self._context.replicas_of(partition)
+        for member in members:
+            if member not in self._context.online_replicas(partition):
+                text = f"broker {member} runs no replica of {partition}; its replicas are {list(replicas)}"
+                raise ApiError(ErrorCode.INELIGIBLE_REPLICA, text)
+        updates = await self._partitions.update({partition: state.next(leader, members)})
+        if partition not in updates.done:
+            raise ApiError(ErrorCode.INVALID_UPDATE_VERSION, f"the state of {partition} has just changed")
+        after = updates.done[partition]
+        self._leads(partition, after, replicas, is_new=False)
+        self._flush()
+        return after
 
     async def _initialize(self, partitions: Sequence[TopicPartition]) -> None:
         context = self._context

@@ -1,29 +1,47 @@
-"""The controller's way to its own broker: the handlers that answer on the wire, called in process."""
+"""The handlers that answer on the wire, called in process: by this broker's own controller, and by tests."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from pybroker.controller.channels import VERSION_OF, ControlRequest, ControlResponse
 from pybroker.handlers.context import ConnectionState, RequestContext
 from pybroker.handlers.routes import Route
 from pybroker.metadata.image import ClusterImage
-from pybroker.model.ids import BrokerId
+from pybroker.protocol.message_classes import Message
 from pybroker.replication.peer import api_of
 
 
-class LocalChannel:
-    """A :class:`pybroker.controller.channels.BrokerChannel` that never breaks."""
+class LocalClient:
+    """Asks one broker's handlers. Instruments do not see it, and errors come as they are raised.
+
+    Args:
+        listener: addresses in answers are those of this listener.
+    """
 
     def __init__(
-        self, routes: Mapping[int, Route], image: Callable[[], ClusterImage], broker_id: BrokerId
+        self,
+        routes: Mapping[int, Route],
+        image: Callable[[], ClusterImage],
+        connection_id: str,
+        listener: str = "",
     ) -> None:
         self._routes = routes
         self._image = image
-        self._connection = ConnectionState(connection_id=f"controller-{broker_id}", listener="")
+        self._connection = ConnectionState(connection_id=connection_id, listener=listener)
+
+    async def ask(self, request: Message, version: int | None = None) -> Any:
+        """The response, in the highest version that is served unless one is given."""
+        route = self._routes[api_of(type(request)).key]
+        version = route.max_version if version is None else version
+        context = RequestContext(route.key, version, 0, None, self._connection, self._image())
+        return await route.handler(context, request)
+
+
+class LocalChannel(LocalClient):
+    """A :class:`pybroker.controller.channels.BrokerChannel` that never breaks."""
 
     async def send(self, request: ControlRequest) -> ControlResponse:
-        key = api_of(type(request)).key
-        context = RequestContext(key, VERSION_OF[type(request)], 0, None, self._connection, self._image())
-        response: ControlResponse = await self._routes[key].handler(context, request)
+        response: ControlResponse = await self.ask(request, VERSION_OF[type(request)])
         return response
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ transactions, expiry. I/O time (sockets, peers, long polls) is trio's own and ne
 import heapq
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +108,12 @@ class TimerQueue:
     Only the trio thread calls it. It never looks at a clock: :meth:`fire_due` is told the time.
     """
 
-    __slots__ = ("_cancelled", "_heap", "_on_earlier", "_sequence")
+    __slots__ = ("_cancelled", "_heap", "_on_earlier", "_sequence", "kinds")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timer]] = []
+        self.kinds: set[str] = set()
+        """Every kind that was ever scheduled."""
         self._sequence = 0
         self._cancelled = 0
         self._on_earlier: Callable[[], None] | None = None
@@ -125,6 +127,7 @@ class TimerQueue:
 
         ``kind`` names the purpose ("session", "rebalance", …) for logs and for the control interface.
         """
+        self.kinds.add(kind)
         timer = Timer(self, kind, when_ms, callback)
         self._sequence += 1
         heap = self._heap
@@ -171,6 +174,15 @@ class TimerQueue:
         for entry in later:
             heapq.heappush(heap, entry)
         return fired
+
+    def postpone(self, by_ms: int, but: Collection[str]) -> None:
+        """Makes every pending timer due later by ``by_ms``, except those of some kinds: for these alone the
+        clock's next leap is time that passed."""
+        for position, (when_ms, sequence, timer) in enumerate(self._heap):
+            if timer.kind not in but:
+                timer.when_ms = when_ms + by_ms
+                self._heap[position] = (timer.when_ms, sequence, timer)
+        heapq.heapify(self._heap)
 
     def pending(self) -> dict[str, int]:
         """How many timers are pending, by kind."""

@@ -186,12 +186,14 @@ class ActiveRule:
 
     def strikes(self, asked: "Asked") -> bool:
         """Counts a request, if it is meant; whether the rule befalls it."""
-        if self.is_spent or (self._apis and asked.api.key not in self._apis) or not asked.fits(self.rule):
+        if (self._apis and asked.api.key not in self._apis) or not asked.fits(self.rule):
             return False
         self.matched += 1
         rule = self.rule
-        if self.matched < rule.on_call or (
-            rule.probability < 1 and self._random.random() >= rule.probability
+        if (
+            self.is_spent
+            or self.matched < rule.on_call
+            or (rule.probability < 1 and self._random.random() >= rule.probability)
         ):
             return False
         self.fired += 1

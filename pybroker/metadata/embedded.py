@@ -68,6 +68,7 @@ class EmbeddedStore:
         now_ms: Callable[[], int],
         timers: Timers | None,
         snapshot_after_bytes: int,
+        syncs: bool,
     ) -> None:
         self._directory = directory
         self._lock = lock
@@ -75,7 +76,8 @@ class EmbeddedStore:
         self._now_ms = now_ms
         self._timers = timers
         self._snapshot_after_bytes = snapshot_after_bytes
-        self._journal = files.Journal(directory, tree.last_zxid + 1)
+        self._syncs = syncs
+        self._journal = files.Journal(directory, tree.last_zxid + 1, syncs=syncs)
         self._commit_lock = trio.Lock()
         self._queue: deque[_Request] = deque()
         self._expired: list[int] = []
@@ -93,11 +95,13 @@ class EmbeddedStore:
         now_ms: Callable[[], int],
         timers: Timers | None = None,
         snapshot_after_bytes: int = DEFAULT_SNAPSHOT_AFTER_BYTES,
+        syncs: bool = True,
     ) -> "EmbeddedStore":
         """Reads the directory, makes it if it is missing, and drops what sessions of the past left behind.
 
         Blocks, for start-up only; must be called inside ``trio.run``. Without ``timers`` an abandoned
-        session stands until :meth:`expire_session`.
+        session stands until :meth:`expire_session`. Without ``syncs`` a change outlives the process but
+        maybe not the machine, and is written without the detour over a thread.
 
         Raises:
             JournalCorrupt: the files were damaged.
@@ -108,7 +112,7 @@ class EmbeddedStore:
         lock = DirectoryLock(directory / ".lock")
         try:
             tree = files.load(directory)
-            store = cls(directory, lock, tree, now_ms, timers, snapshot_after_bytes)
+            store = cls(directory, lock, tree, now_ms, timers, snapshot_after_bytes, syncs)
             store._start()
         except (OSError, StoreError):
             lock.release()
@@ -196,12 +200,18 @@ class EmbeddedStore:
         ]
         if to_write:
             try:
-                await trio.to_thread.run_sync(self._journal.append, files.encode_transactions(to_write))
+                await self._write(files.encode_transactions(to_write))
             except StoreFailed as failure:
                 log.error("%s", failure)
                 decided = [[failure] * len(transactions) for transactions in decided]
         for request, transactions in zip(requests, decided, strict=True):
             self._apply(request, transactions)
+
+    async def _write(self, line: bytes) -> None:
+        if self._syncs:
+            await trio.to_thread.run_sync(self._journal.append, line)
+        else:
+            self._journal.append(line)
 
     def _decide(self, decider: Decider, request: _Request) -> list[Transaction | StoreError]:
         now_ms = self._now_ms()

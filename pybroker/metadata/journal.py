@@ -34,15 +34,16 @@ class JournalCorrupt(StoreError):
 class Journal:
     """The open journal file of a directory. Its methods block; none may run while another does."""
 
-    def __init__(self, directory: Path, next_zxid: int) -> None:
+    def __init__(self, directory: Path, next_zxid: int, *, syncs: bool = True) -> None:
         self._directory = directory
+        self._syncs = syncs
         existing = _files(directory, "journal")
         self._file = _open_journal(directory, _zxid_of(existing[-1]) if existing else next_zxid)
         self._failed: OSError | None = None
         self.size_bytes = self._file.tell()
 
     def append(self, line: bytes) -> None:
-        """Writes one line and syncs it. A write that fails (a full disk) is taken back.
+        """Writes one line and syncs it, unless told not to. A write that fails (a full disk) is taken back.
 
         Raises:
             StoreFailed: nothing was written, or, after a failed sync, nobody knows: then every later
@@ -55,12 +56,16 @@ class Journal:
         except OSError as error:
             self._take_back()
             raise StoreFailed(f"cannot write the metadata journal: {error}") from error
+        if self._syncs:
+            self._sync()
+        self.size_bytes += len(line)
+
+    def _sync(self) -> None:
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
             self._failed = error
             raise StoreFailed(f"cannot sync the metadata journal: {error}") from error
-        self.size_bytes += len(line)
 
     def start_over(self, next_zxid: int) -> None:
         """Goes on in a new file; the old one stays until :func:`remove_covered`."""

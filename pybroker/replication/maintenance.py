@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.instruments.clock import Clock, TimerQueue
@@ -37,6 +37,8 @@ class Maintenance:
     logs: LogManager
     replicas: Replicas
     cleaner: LogCleaner
+    at_work: list[str] = field(factory=list, init=False)
+    """The kinds of the jobs that run at this moment."""
 
     async def run(self) -> None:
         config = self.config
@@ -64,10 +66,13 @@ class Maintenance:
             due = trio.Event()
             self.timers.schedule(kind, self.clock.now_ms() + interval_ms, due.set)
             await due.wait()
+            self.at_work.append(kind)
             try:
                 await job()
             except StorageError as error:
                 logger.error("%s: %s", kind, error)
+            finally:
+                self.at_work.remove(kind)
 
     async def flush(self) -> None:
         """Make durable what was sealed, and logs whose ``flush.ms`` is over."""

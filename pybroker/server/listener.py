@@ -137,12 +137,15 @@ class Listener:
     async def serve(self, nursery: trio.Nursery) -> None:
         """Accepts and sweeps until :meth:`stop_accepting`; connections are tasks of ``nursery``."""
         self.share_in(nursery)
-        with self._accepting:
-            async with trio.open_nursery() as own:
-                for sock in self._sockets:
-                    own.start_soon(self._accept_from, sock)
-                if self._server.settings.connections_max_idle_ms > 0:
-                    own.start_soon(self._sweep)
+        try:
+            with self._accepting:
+                async with trio.open_nursery() as own:
+                    for sock in self._sockets:
+                        own.start_soon(self._accept_from, sock)
+                    if self._server.settings.connections_max_idle_ms > 0:
+                        own.start_soon(self._sweep)
+        finally:
+            self.close_sockets()  # also of a broker whose tasks are cancelled: its port is free at once
 
     def share_in(self, nursery: trio.Nursery) -> ServerShare:
         """What this listener's connections share; made once."""

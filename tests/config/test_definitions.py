@@ -19,7 +19,7 @@ from pybroker.config.values import format_value
 _DUMP = Path(__file__).parents[1] / "golden" / "config" / "kafka-3.9.2.json"
 KAFKA: dict[str, dict[str, Any]] = json.loads(_DUMP.read_text())
 
-OURS = {"pybroker.record.validation", "pybroker.cluster.id", "pybroker.zookeeper.auth"}
+OURS = {name for name in broker_keys if name.startswith("pybroker.")}
 OF_THE_AUTHORIZER = {"allow.everyone.if.no.acl.found", "super.users"}
 OTHER_DEFAULT = {
     "queued.max.request.bytes": 256 * 1024 * 1024,

@@ -37,6 +37,7 @@ from pybroker.coordination.group.rebalance import (
     on_session_timeout,
     on_sync_timeout,
     prepare,
+    prepare_if_possible,
 )
 from pybroker.coordination.group.records import make_decoders
 from pybroker.coordination.group.replay import GroupReplay, steps
@@ -128,6 +129,14 @@ class GroupShard:
         if isinstance(group, ConsumerGroup):
             return self._consumers.leave(group, leaving, effects)
         return [leave(group, one, self._rules, effects) for one in leaving]
+
+    def rebalance(self, group_id: str, effects: Effects) -> bool:
+        """Begin a rebalance that nothing calls for; False when there is no group with members."""
+        group = self.groups.get(group_id)
+        if group is None or not group.members:
+            return False
+        prepare_if_possible(group, self._rules, effects, "it was asked for")
+        return True
 
     # -- offsets -------------------------------------------------------------------------------------
 

@@ -169,6 +169,22 @@ class GroupCoordinator:
         self._shards.carry_out(slot, effects)
         return codes
 
+    def rebalance(self, group_id: str) -> bool:
+        """Begin a rebalance that nothing calls for; False when there is no group with members."""
+        slot = self._slot(group_id)
+        effects = self._shards.effects()
+        begun = slot.shard.rebalance(group_id, effects)
+        self._shards.carry_out(slot, effects)
+        return begun
+
+    def expire_members(self, group_id: str, member_id: str | None = None) -> tuple[str, ...]:
+        """Remove one member, or all, as if their sessions were over. Returns the ids of those removed."""
+        found = self.describe(group_id)
+        members = () if found is None else found.members
+        ids = tuple(each.member_id for each in members if member_id in (None, each.member_id))
+        self.leave(group_id, [LeavingMember(each, reason="its session was ended") for each in ids])
+        return ids
+
     # -- offsets -------------------------------------------------------------------------------------
 
     async def commit(self, call: CommitCall) -> CommitReply:

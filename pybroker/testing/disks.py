@@ -1,4 +1,4 @@
-"""The operating system's files, below some directories of which the disk is broken or full."""
+"""Disks that a test can break and fill, and that never make it wait for a sync."""
 
 import errno
 import os
@@ -8,9 +8,14 @@ from pybroker.storage.files import Data, Files
 
 
 class TroubledFiles(Files):
-    """Add directories to ``broken`` or ``full``, and take them out again, at any time."""
+    """The operating system's files. Add directories to ``broken`` or ``full``, and take them out again, at
+    any time.
 
-    def __init__(self) -> None:
+    Without ``syncs`` nothing is made durable: the page cache outlives every broker that a test kills.
+    """
+
+    def __init__(self, *, syncs: bool = True) -> None:
+        self._syncs = syncs
         self.broken: set[Path] = set()
         self.full: set[Path] = set()
         self._path_of: dict[int, str] = {}
@@ -34,7 +39,13 @@ class TroubledFiles(Files):
 
     def fsync(self, fd: int) -> None:
         self._touch(self._path_of[fd])
-        super().fsync(fd)
+        if self._syncs:
+            super().fsync(fd)
+
+    def fsync_dir(self, path: str) -> None:
+        self._touch(path)
+        if self._syncs:
+            super().fsync_dir(path)
 
     def rename(self, source: str, target: str) -> None:
         self._touch(source)
@@ -50,4 +61,4 @@ class TroubledFiles(Files):
 
 
 def _is_below(path: str, directories: set[Path]) -> bool:
-    return any(Path(path).is_relative_to(directory) for directory in directories)
+    return bool(directories) and any(Path(path).is_relative_to(directory) for directory in directories)
