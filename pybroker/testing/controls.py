@@ -12,6 +12,7 @@ from pybroker.control import operations as ops
 from pybroker.control.operations import NoSuchThing, OperationFailed, TimedOut
 from pybroker.control.reading import BadInput
 from pybroker.coordination.group.calls import GroupDescription
+from pybroker.coordination.group.consumer.calls import ConsumerGroupDescription
 from pybroker.instruments.faults import ActiveRule, FaultRule, find_api, find_error
 from pybroker.instruments.journal import Entry
 from pybroker.instruments.plain import Plain
@@ -278,10 +279,12 @@ class HostControls:
 
     async def wait_for_group(self, wanted: ops.WaitForGroup) -> Plain:
         coordinator = await self._admin.coordinator(wanted.group)
-        described: list[GroupDescription | None] = [None]
+        described: list[GroupDescription | ConsumerGroupDescription | None] = [None]
 
         def is_so() -> bool:
-            found = described[0] = coordinator.groups.describe(wanted.group)
+            groups = coordinator.groups
+            found = groups.describe(wanted.group) or groups.describe_consumer_group(wanted.group)
+            described[0] = found
             if found is None or found.state.lower() != wanted.state.lower():
                 return False
             return wanted.members is None or len(found.members) == wanted.members

@@ -135,7 +135,10 @@ class GroupShard:
         group = self.groups.get(group_id)
         if group is None or not group.members:
             return False
-        prepare_if_possible(group, self._rules, effects, "it was asked for")
+        if isinstance(group, ConsumerGroup):
+            self._consumers.rebalance(group, effects)
+        else:
+            prepare_if_possible(group, self._rules, effects, "it was asked for")
         return True
 
     # -- offsets -------------------------------------------------------------------------------------

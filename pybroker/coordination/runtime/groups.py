@@ -179,9 +179,9 @@ class GroupCoordinator:
 
     def expire_members(self, group_id: str, member_id: str | None = None) -> tuple[str, ...]:
         """Remove one member, or all, as if their sessions were over. Returns the ids of those removed."""
-        found = self.describe(group_id)
-        members = () if found is None else found.members
-        ids = tuple(each.member_id for each in members if member_id in (None, each.member_id))
+        found = self.describe(group_id) or self.describe_consumer_group(group_id)
+        members = [] if found is None else [each.member_id for each in found.members]
+        ids = tuple(each for each in members if member_id in (None, each))
         self.leave(group_id, [LeavingMember(each, reason="its session was ended") for each in ids])
         return ids
 

@@ -66,6 +66,10 @@ class DescribedConsumerMember:
     target: Assignment
 
     @property
+    def member_id(self) -> str:
+        return self.member.member_id
+
+    @property
     def owned(self) -> OwnedPartitions:
         """All it has, with what it must still give up."""
         return {**self.member.current.assigned, **self.member.current.revoking}

@@ -224,6 +224,13 @@ class ConsumerGroups:
             self._remove(draft, members, effects, f"{len(members)} members leave", None)
         return list(found.codes)
 
+    def rebalance(self, group: ConsumerGroup, effects: Effects) -> None:
+        """A new epoch that nothing calls for: every member is reconciled anew."""
+        draft = Draft(group, self._setting, effects.now_ms)
+        draft.begin_epoch(always=True)
+        draft.update_targets()
+        self._keep(draft, effects, None)
+
     # -- time ----------------------------------------------------------------------------------------
 
     def timer_fired(self, group: ConsumerGroup, key: TimerKey, effects: Effects) -> None:
