@@ -20,47 +20,67 @@ from tests.metadata.test_store_contract import Seen
 from tests.support.broker import connected, running_broker
 from tests.support.cut_proxy import MULTI, cut_proxy
 
-TOPIC = "orders"
-PATH = f"/brokers/topics/{TOPIC}"
 WAIT_MS = 20_000
-
-cut_before_or_after = pytest.mark.parametrize("forward", [False, True], ids=["not done", "done"])
+NONE = ErrorCode.NONE
 
 
 class Scene:
     """A broker behind a proxy, a client of it, and somebody who looks at the nodes without the proxy."""
 
-    def __init__(self, broker, client, session, proxy):
+    def __init__(self, broker, client, session, proxy, *, forward):
         self.broker = broker
-        self.client = client
         self.session = session
-        self.proxy = proxy
+        self._client = client
+        self._proxy = proxy
+        self._forward = forward
 
-    async def ask_with_a_cut(self, request, version, *, forward, after=0):
-        cut = self.proxy.cut_at(MULTI, forward=forward, after=after)
+    async def ask(self, request, version, *, cut_after):
+        """The answer to a request whose broker loses the answer to one of its multis."""
+        cut = self._proxy.cut_at(MULTI, forward=self._forward, after=cut_after)
         with trio.fail_after(30):
-            answer = await self.client.ask(request, version)
+            answer = await self._client.ask(request, version)
             await cut.happened.wait()
         return answer
 
-    async def create(self, **options):
-        topic = CreateTopicsRequest.CreatableTopic(name=TOPIC, num_partitions=3, replication_factor=1)
-        request = CreateTopicsRequest(topics=[topic], timeout_ms=WAIT_MS)
-        if not options:
-            return (await self.client.ask(request, 7)).topics[0]
-        return (await self.ask_with_a_cut(request, 7, **options)).topics[0]
+    async def create(self, topic, *, cut_after):
+        wanted = CreateTopicsRequest.CreatableTopic(name=topic, num_partitions=3, replication_factor=1)
+        request = CreateTopicsRequest(topics=[wanted], timeout_ms=WAIT_MS)
+        return (await self.ask(request, 7, cut_after=cut_after)).topics[0]
 
-    async def until_gone(self, path):
+    async def grow(self, topic, count, *, cut_after):
+        wanted = CreatePartitionsRequest.CreatePartitionsTopic(name=topic, count=count, assignments=None)
+        request = CreatePartitionsRequest(topics=[wanted], timeout_ms=WAIT_MS)
+        return (await self.ask(request, 3, cut_after=cut_after)).results[0]
+
+    async def delete(self, topic, *, cut_after):
+        request = DeleteTopicsRequest(topic_names=[topic], timeout_ms=WAIT_MS)
+        return (await self.ask(request, 5, cut_after=cut_after)).responses[0]
+
+    async def set_retention(self, topic, value, *, cut_after):
+        change = IncrementalAlterConfigsRequest.AlterableConfig(
+            name="retention.ms", config_operation=0, value=value
+        )
+        resource = IncrementalAlterConfigsRequest.AlterConfigsResource(
+            resource_type=2, resource_name=topic, configs=[change]
+        )
+        request = IncrementalAlterConfigsRequest(resources=[resource])
+        return (await self.ask(request, 1, cut_after=cut_after)).responses[0]
+
+    async def leaders(self, topic):
+        path = f"/brokers/topics/{topic}"
+        partitions = json.loads((await self.session.get(path))[0])["partitions"]
+        states = [await self.session.get(f"{path}/partitions/{index}/state") for index in partitions]
+        return [json.loads(data)["leader"] for data, _ in states]
+
+    async def until_gone(self, *paths):
         with trio.fail_after(30):
-            while await self.session.exists(path, gone := Seen()) is not None:
-                await gone.wait()
-
-    async def partitions(self):
-        return json.loads((await self.session.get(PATH))[0])["partitions"]
+            for path in paths:
+                while await self.session.exists(path, gone := Seen()) is not None:
+                    await gone.wait()
 
 
 @asynccontextmanager
-async def scene(zookeeper, folder):
+async def scene(zookeeper, folder, *, forward):
     settings = chroot_settings(zookeeper)
     async with (
         zookeeper_under_test(settings) as direct,
@@ -75,73 +95,29 @@ async def scene(zookeeper, folder):
         ) as broker,
         connected(broker) as client,
     ):
-        yield Scene(broker, client, await direct.session(), proxy)
+        yield Scene(broker, client, await direct.session(), proxy, forward=forward)
 
 
-@cut_before_or_after
-@pytest.mark.parametrize("after", range(3), ids=["the topic's multi", "the controller's", "the one after it"])
-async def test_a_topic_is_created_once(zookeeper, tmp_path, forward, after):
-    async with scene(zookeeper, tmp_path) as here:
-        if after < 2:
-            answer = await here.create(forward=forward, after=after)
-        else:
-            await here.create()
-            grow = CreatePartitionsRequest.CreatePartitionsTopic(name=TOPIC, count=4, assignments=None)
-            request = CreatePartitionsRequest(topics=[grow], timeout_ms=WAIT_MS)
-            answer = (await here.ask_with_a_cut(request, 3, forward=forward, after=1)).results[0]
-        assert answer.error_code == ErrorCode.NONE
-        states = [await here.session.get(f"{PATH}/partitions/{p}/state") for p in await here.partitions()]
-        assert len(states) == (3 if after < 2 else 4)
-        assert all(json.loads(data)["leader"] == 1 for data, _ in states)
-
-
-@cut_before_or_after
-async def test_a_topic_grows_once(zookeeper, tmp_path, forward):
-    async with scene(zookeeper, tmp_path) as here:
-        await here.create()
-        grow = CreatePartitionsRequest.CreatePartitionsTopic(name=TOPIC, count=5, assignments=None)
-        request = CreatePartitionsRequest(topics=[grow], timeout_ms=WAIT_MS)
-        answer = await here.ask_with_a_cut(request, 3, forward=forward)
-        assert answer.results[0].error_code == ErrorCode.NONE
-        assert len(await here.partitions()) == 5
-        assert (await here.session.exists(PATH)).version == 1
-
-
-@cut_before_or_after
-@pytest.mark.parametrize("after", [0, 1], ids=["the wish", "the deletion"])
-async def test_a_topic_is_deleted(zookeeper, tmp_path, forward, after):
-    async with scene(zookeeper, tmp_path) as here:
-        await here.create()
-        request = DeleteTopicsRequest(topic_names=[TOPIC], timeout_ms=WAIT_MS)
-        answer = await here.ask_with_a_cut(request, 5, forward=forward, after=after)
-        assert answer.responses[0].error_code == ErrorCode.NONE
-        assert TOPIC not in here.broker.image.topics
-        for path in (PATH, f"/config/topics/{TOPIC}", f"/admin/delete_topics/{TOPIC}"):
-            await here.until_gone(path)
-
-
-@cut_before_or_after
-@pytest.mark.parametrize("after", [0, 1], ids=["the values", "the note"])
-async def test_a_configuration_is_written_and_followed(zookeeper, tmp_path, forward, after):
-    async with scene(zookeeper, tmp_path) as here:
-        await here.create()
-        change = IncrementalAlterConfigsRequest.AlterableConfig(
-            name="retention.ms", config_operation=0, value="12345"
-        )
-        resource = IncrementalAlterConfigsRequest.AlterConfigsResource(
-            resource_type=2, resource_name=TOPIC, configs=[change]
-        )
-        request = IncrementalAlterConfigsRequest(resources=[resource])
-        answer = await here.ask_with_a_cut(request, 1, forward=forward, after=after)
-        assert answer.responses[0].error_code == ErrorCode.NONE
-        path = ConfigEntityZNode.path(ConfigType.TOPIC, TOPIC)
-        assert ConfigEntityZNode.decode(path, (await here.session.get(path))[0]) == {"retention.ms": "12345"}
-        assert len(await here.session.children("/config/changes")) == (2 if forward and after else 1)
-
-
-@cut_before_or_after
-async def test_a_block_of_producer_ids_is_given_once(zookeeper, tmp_path, forward):
-    async with scene(zookeeper, tmp_path) as here:
+@pytest.mark.parametrize("forward", [False, True], ids=["not done", "done"])
+async def test_each_wish_is_fulfilled_once(zookeeper, tmp_path, forward):
+    """The first multi after a wish is the handler's, the next one the controller's."""
+    async with scene(zookeeper, tmp_path, forward=forward) as here:
+        for cut_after, topic in enumerate(("first", "second")):
+            assert (await here.create(topic, cut_after=cut_after)).error_code == NONE
+            assert await here.leaders(topic) == [1] * 3
+            assert (await here.grow(topic, 5, cut_after=cut_after)).error_code == NONE
+            assert await here.leaders(topic) == [1] * 5
+            assert (await here.session.exists(f"/brokers/topics/{topic}")).version == 1
+            notes = len(await here.session.children("/config/changes"))
+            assert (await here.set_retention(topic, "12345", cut_after=cut_after)).error_code == NONE
+            path = ConfigEntityZNode.path(ConfigType.TOPIC, topic)
+            data, _ = await here.session.get(path)
+            assert ConfigEntityZNode.decode(path, data) == {"retention.ms": "12345"}
+            added = len(await here.session.children("/config/changes")) - notes
+            assert added == (2 if forward and cut_after == 1 else 1)
+            assert (await here.delete(topic, cut_after=cut_after)).error_code == NONE
+            assert topic not in here.broker.image.topics
+            await here.until_gone(f"/brokers/topics/{topic}", path, f"/admin/delete_topics/{topic}")
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000)
-        answer = await here.ask_with_a_cut(request, 4, forward=forward)
-        assert (answer.error_code, answer.producer_id) == (ErrorCode.NONE, 1000 if forward else 0)
+        answer = await here.ask(request, 4, cut_after=0)
+        assert (answer.error_code, answer.producer_id) == (NONE, 1000 if forward else 0)

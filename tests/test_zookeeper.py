@@ -7,11 +7,14 @@ import pytest
 import trio
 from attrs import evolve
 
+from interop.support.zookeeper import ZooKeeperServer
 from pybroker.metadata.znodes import BrokerIdZNode, ClusterIdZNode, ControllerZNode
 from pybroker.model.errors import ErrorCode, StartupError
+from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.messages import CreateTopicsRequest, MetadataRequest
 from tests.metadata.stores import chroot_settings, zookeeper_under_test
 from tests.support.broker import connected, running_broker
+from tests.test_log_dirs import produce
 
 PATIENCE_S = 20
 
@@ -114,6 +117,32 @@ async def test_after_a_lost_session_it_is_registered_anew_and_controller_again(t
         assert stat.ephemeral_owner != owner
         assert broker.broker_epoch == stat.czxid > epoch
         assert (await create_topic(broker, "more")).error_code == ErrorCode.NONE
+
+
+async def test_a_restart_of_zookeeper_costs_neither_the_session_nor_a_record(zookeeper, tmp_path):
+    server = ZooKeeperServer()
+    await trio.to_thread.run_sync(server.start)
+    try:
+        async with (
+            zookeeper_under_test(chroot_settings(server)) as tree,
+            broker_in(tree, tmp_path) as broker,
+            connected(broker) as client,
+        ):
+            await create_topic(broker)
+            epoch = broker.broker_epoch
+            await trio.to_thread.run_sync(server.kill9)
+            asked = CreateTopicsRequest.CreatableTopic(name="later", num_partitions=1, replication_factor=1)
+            await client.send(CreateTopicsRequest(topics=[asked], timeout_ms=20_000), 7)
+            async with connected(broker) as producer:
+                assert await produce(producer, 0, b"meanwhile", "orders") == (ErrorCode.NONE, 0)
+            await trio.to_thread.run_sync(server.start)
+            with trio.fail_after(PATIENCE_S):
+                answer = await client.receive(api_by_key[19], 7)
+            assert answer.topics[0].error_code == ErrorCode.NONE
+            session = await tree.session()
+            assert (await session.exists(BrokerIdZNode.path(1))).czxid == broker.broker_epoch == epoch
+    finally:
+        server.stop()
 
 
 async def test_a_second_broker_with_the_id_is_refused(tree, tmp_path):

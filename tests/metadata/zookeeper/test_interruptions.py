@@ -233,3 +233,41 @@ async def test_an_abandoned_session_stands_until_it_expires(direct, other):
         await session.get("/e")
     assert await other.exists("/e", gone) is not None
     assert await gone.wait() == ["/e"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_thread_of_kazoo_that_died_is_started_again(direct, monkeypatch):
+    direct.settings = evolve(direct.settings, session_timeout_ms=1_500)
+    session = await direct.session()
+    events = Events(session)
+    handler = session._link._handler
+    connect = handler._connect
+
+    def fail_once(*where):
+        monkeypatch.setattr(handler, "_connect", connect)
+        raise ZeroDivisionError("what nobody thought of")
+
+    monkeypatch.setattr(handler, "_connect", fail_once)
+    handler.hold()
+    handler.release()
+    await events.wait_for(SessionEvent.LOST)
+    await events.wait_for(SessionEvent.CONNECTED)
+    await session.create("/a")
+
+
+async def test_no_more_requests_are_on_their_way_than_allowed(direct, monkeypatch):
+    direct.settings = evolve(direct.settings, max_in_flight=3)
+    session = await direct.session()
+    most = 0
+    send = session._link.send
+
+    def count(request, question):
+        nonlocal most
+        most = max(most, session._in_flight)
+        send(request, question)
+
+    monkeypatch.setattr(session._link, "send", count)
+    await session.create("/a")
+    await session.multi_all([[Create(f"/a/{number}")] for number in range(20)])
+    assert len(await session.get_all([f"/a/{number}" for number in range(20)])) == 20
+    assert most == 3
