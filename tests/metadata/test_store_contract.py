@@ -1,6 +1,7 @@
 """What every store must do, whatever is behind it: ZooKeeper's semantics as the controller relies on them."""
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 import trio
@@ -31,13 +32,16 @@ from tests.metadata.stores import (
 
 
 @pytest.fixture(params=["embedded", "zookeeper"])
-async def backend(request, tmp_path) -> AsyncIterator[StoreUnderTest]:
+def kind(request, tmp_path) -> AbstractAsyncContextManager[StoreUnderTest]:
     if request.param == "embedded":
-        under_test = embedded_under_test(tmp_path)
-    else:
-        under_test = zookeeper_under_test(chroot_settings(request.getfixturevalue("zookeeper")))
-    async with under_test as store:
-        yield store
+        return embedded_under_test(tmp_path)
+    return zookeeper_under_test(chroot_settings(request.getfixturevalue("zookeeper")))
+
+
+@pytest.fixture
+async def backend(kind) -> AsyncIterator[StoreUnderTest]:
+    async with kind as under_test:
+        yield under_test
 
 
 @pytest.fixture
