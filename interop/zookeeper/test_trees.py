@@ -12,7 +12,7 @@ from interop.support.servers import ApacheKafkaServer, PybrokerServer, Server
 from interop.support.tool_runner import KafkaTools
 from interop.support.waiting import wait_until
 from interop.support.zookeeper import ZooKeeperServer
-from interop.zookeeper.trees import Tree, differences, read_tree
+from interop.zookeeper.trees import differences, read_tree
 
 TIMEOUT_S = 20
 SETTINGS = {
@@ -52,12 +52,13 @@ class Pair:
     def both(self) -> tuple[Server, Server]:
         return self.pybroker, self.apache
 
-    def assert_same(self, when: str) -> None:
+    def assert_same(self, when: str, auth: tuple[str, str] | None = None) -> None:
         """What controllers do after they have answered may take a moment."""
         found: list[str] = []
 
         def are_same() -> bool:
-            found[:] = differences(read_tree(self.zookeeper, OURS), read_tree(self.zookeeper, THEIRS))
+            trees = [read_tree(self.zookeeper, chroot, auth) for chroot in (OURS, THEIRS)]
+            found[:] = differences(*trees)
             return not found
 
         try:
@@ -195,7 +196,7 @@ def _is_led(server: Server, topic: str, partitions: int) -> bool:
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Pair]:
-    """Both with `zookeeper.set.acl`; Kafka logs in by SASL, its only way, and pybroker by digest."""
+    """Both with `zookeeper.set.acl`, and logged in by SASL."""
     server_login, client_login = tmp_path / "server.jaas", tmp_path / "client.jaas"
     module = "org.apache.zookeeper.server.auth.DigestLoginModule required"
     server_login.write_text(f'Server {{ {module} user_{USER}="{PASSWORD}"; }};\n')
@@ -210,7 +211,7 @@ def guarded(tmp_path: Path) -> Iterator[Pair]:
     pair = Pair(
         zookeeper,
         {**SETTINGS, "zookeeper.set.acl": "true"},
-        ours={"pybroker.zookeeper.auth": f"digest:{USER}:{PASSWORD}"},
+        ours={"pybroker.zookeeper.auth": f"sasl:{USER}:{PASSWORD}"},
         options={"java.security.auth.login.config": str(client_login)},
     )
     try:
@@ -223,23 +224,14 @@ def guarded(tmp_path: Path) -> Iterator[Pair]:
 
 @pytest.mark.whole
 def test_both_give_the_same_rights(guarded: Pair) -> None:
+    superuser = ("digest", ":".join(SUPERUSER))
     for server in guarded.both:
         server.start()
         create_topics(server)
         change_configs(server)
-    ours, theirs = (
-        rights(read_tree(guarded.zookeeper, chroot, auth=("digest", ":".join(SUPERUSER))))
-        for chroot in (OURS, THEIRS)
-    )
-    assert ours == theirs
-    assert ours["/config/users"] == [(ALL, "creator")]
-    assert ours["/brokers/topics/plain"] == [(READ, "anyone"), (ALL, "creator")]
-    assert ours["/consumers"] == [(ALL, "anyone")]
-
-
-def rights(tree: Tree) -> dict[str, list[tuple[int, str]]]:
-    """Who may do what with each node; the user is the creator, however ZooKeeper knows it."""
-    return {
-        path: sorted((perms, "creator" if who.startswith(USER) else who) for perms, _, who in node.acl)
-        for path, node in tree.items()
-    }
+    guarded.assert_same("guarded nodes", superuser)
+    tree = read_tree(guarded.zookeeper, OURS, superuser)
+    ours = (ALL, "sasl", USER)
+    assert tree["/config/users"].acl == (ours,)
+    assert tree["/brokers/topics/plain"].acl == ((READ, "world", "anyone"), ours)
+    assert tree["/consumers"].acl == ((ALL, "world", "anyone"),)

@@ -61,18 +61,23 @@ def _stand_in(*names: str) -> Callable[[Any], Any]:
     return lambda data: {**data, **{name: type(data[name]).__name__ for name in names}}
 
 
-def _host_and_port(data: Any) -> Any:
+def _registration(data: Any) -> Any:
     return {
         **data,
         "port": "port",
         "timestamp": "ms",
-        "endpoints": [e.rpartition(":")[0] for e in data["endpoints"]],
+        "endpoints": [endpoint.rpartition(":")[0] for endpoint in data["endpoints"]],
+        "features": "features",
     }
 
 
 ALLOWED: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     (r"/cluster/id", "a random id", _stand_in("id")),
-    (r"/brokers/ids/\d+", "a free port, and the time", _host_and_port),
+    (
+        r"/brokers/ids/\d+",
+        "a free port, the time, and features that Kafka has only with KRaft",
+        _registration,
+    ),
     (r"/controller", "the time", _stand_in("timestamp")),
     (r"/brokers/topics/[^/]+", "a random topic id", _stand_in("topic_id")),
 )

@@ -13,7 +13,8 @@ own_keys = (
               "How deep produced batches are checked: header, structure (record lengths too), or full as "
               "Kafka does."),
     ConfigKey("pybroker.zookeeper.auth", PASSWORD, None, MEDIUM, READ_ONLY, None,
-              "Who this broker is to ZooKeeper, as digest:USER:PASSWORD; Kafka reads it from a JAAS file."),
+              "Who this broker is to ZooKeeper, as sasl:USER:PASSWORD or digest:USER:PASSWORD; Kafka reads "
+              "it from a JAAS file."),
 )
 
 # For test brokers; they are no part of what a client sees of the broker's configuration.

@@ -41,12 +41,14 @@ from pybroker.metadata.store import (
     StoreError,
 )
 from pybroker.metadata.zookeeper.acls import acl_of
-from pybroker.metadata.zookeeper.settings import ZooKeeperSettings
+from pybroker.metadata.zookeeper.settings import SASL, Credential, ZooKeeperSettings
 
 _RECONNECT_DELAY_S = 0.1
 _RECONNECT_MAX_DELAY_S = 1.0
 _EPHEMERAL = 1
 _SEQUENTIAL = 2
+
+REFUSED = "ZooKeeper refused the credentials"
 
 FAILURES = (exceptions.KazooException, KazooTimeoutError)
 """Everything that kazoo raises for what a server or the network did."""
@@ -151,7 +153,7 @@ class Link:
             settings.hosts,
             timeout=settings.session_timeout_ms / 1000,
             handler=self._handler,
-            auth_data=list(settings.auth),
+            **_login(settings.auth),
             connection_retry=KazooRetry(
                 max_tries=-1, delay=_RECONNECT_DELAY_S, max_delay=_RECONNECT_MAX_DELAY_S
             ),
@@ -340,6 +342,15 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
         return connection
 
 
+def _login(credential: Credential | None) -> dict[str, Any]:
+    if credential is None:
+        return {}
+    if credential.scheme == SASL:
+        login = {"username": credential.user, "password": credential.password}
+        return {"sasl_options": {"mechanism": "DIGEST-MD5", **login}}
+    return {"auth_data": [(credential.scheme, f"{credential.user}:{credential.password}")]}
+
+
 def _shut(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
@@ -352,7 +363,7 @@ def _end(state: str) -> Over:
         case KeeperState.EXPIRED_SESSION:
             return Over("it expired")
         case KeeperState.AUTH_FAILED:
-            return Over("ZooKeeper refused the credentials", is_dead=True)
+            return Over(REFUSED, is_dead=True)
         case _:
             return Over("the connection was closed", is_dead=True)
 
@@ -383,6 +394,8 @@ def store_error(error: Exception, path: str = "") -> StoreError:
     for theirs, ours in _ERRORS:
         if isinstance(error, theirs):
             return ours(path or str(error) or type(error).__name__)
+    if isinstance(error, exceptions.AuthFailedError):
+        return StoreError(REFUSED)
     reason = "no permission for" if isinstance(error, exceptions.NoAuthError) else type(error).__name__
     return StoreError(f"ZooKeeper: {reason} {path or error}".rstrip())
 

@@ -349,12 +349,13 @@ class ZooKeeperSession(Store):
         with trio.move_on_after(self._settings.connection_timeout_ms / 1000):
             await self._connected.wait()
         if not self._connected.is_set():
+            reason = self._link.last_failure
             raise ConnectionLost(
                 f"no ZooKeeper answers at {self._settings.address} within "
-                f"{self._settings.connection_timeout_ms} ms"
-                + (f" ({self._link.last_failure})" if self._link.last_failure else "")
+                f"{self._settings.connection_timeout_ms} ms" + (f" ({reason})" if reason else "")
             )
-        if self._settings.chroot and await self.exists("/") is None:
+        # Asked in any case: the credentials are looked at after the connection is made.
+        if await self.exists("/") is None:
             call = _Call(1)
             self._link.make_chroot(call)
             await call.is_done.wait()

@@ -1,6 +1,7 @@
 """How a broker reaches ZooKeeper, read from its configuration."""
 
 import ssl
+from typing import Final
 
 from attrs import field, frozen
 
@@ -8,15 +9,24 @@ from pybroker.config.broker import BrokerConfig
 from pybroker.config.values import InvalidConfig
 from pybroker.metadata.zookeeper.tls import tls_context
 
-DIGEST = "digest"
+DIGEST: Final = "digest"
+SASL: Final = "sasl"
+
+
+@frozen
+class Credential:
+    """Who this broker is to ZooKeeper: ``scheme`` is digest, or sasl for DIGEST-MD5 as Kafka's brokers do."""
+
+    scheme: str
+    user: str
+    password: str
 
 
 @frozen
 class ZooKeeperSettings:
     """``hosts`` is host:port,host:port; ``chroot`` is empty or begins with a slash.
 
-    ``auth`` are pairs of ZooKeeper's scheme and credential; ``max_in_flight`` bounds the requests that wait
-    for their answer at once.
+    ``max_in_flight`` bounds the requests that wait for their answer at once.
     """
 
     hosts: str
@@ -25,7 +35,7 @@ class ZooKeeperSettings:
     connection_timeout_ms: int = 18_000
     max_in_flight: int = 10
     set_acl: bool = False
-    auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    auth: Credential | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
 
     @property
@@ -45,10 +55,11 @@ def settings_of(config: BrokerConfig) -> ZooKeeperSettings:
     tls = tls_context(config) if config.get("zookeeper.ssl.client.enable") else None
     auth = _auth(config.get("pybroker.zookeeper.auth"))
     has_certificate = tls is not None and config.get("zookeeper.ssl.keystore.location") is not None
-    if config.zookeeper_set_acl and not auth and not has_certificate:
+    if config.zookeeper_set_acl and auth is None and not has_certificate:
         raise InvalidConfig(
             "zookeeper.set.acl=true: ZooKeeper must know this broker; set pybroker.zookeeper.auth="
-            "digest:USER:PASSWORD, or zookeeper.ssl.client.enable=true and zookeeper.ssl.keystore.location"
+            "sasl:USER:PASSWORD or digest:USER:PASSWORD, or zookeeper.ssl.client.enable=true and "
+            "zookeeper.ssl.keystore.location"
         )
     return ZooKeeperSettings(
         hosts=hosts,
@@ -86,10 +97,13 @@ def _is_host_and_port(text: str) -> bool:
     return bool(host) and port.isdecimal() and 0 < int(port) < 65536
 
 
-def _auth(text: object) -> tuple[tuple[str, str], ...]:
+def _auth(text: object) -> Credential | None:
     if text is None:
-        return ()
-    scheme, _, credential = str(text).partition(":")
-    if scheme != DIGEST or not credential.partition(":")[0] or not credential.partition(":")[2]:
-        raise InvalidConfig("pybroker.zookeeper.auth: is not of the form digest:USER:PASSWORD")
-    return ((scheme, credential),)
+        return None
+    scheme, _, rest = str(text).partition(":")
+    user, _, password = rest.partition(":")
+    if scheme not in (DIGEST, SASL) or not user or not password:
+        raise InvalidConfig(
+            "pybroker.zookeeper.auth: is of neither form, sasl:USER:PASSWORD nor digest:USER:PASSWORD"
+        )
+    return Credential(scheme, user, password)

@@ -19,11 +19,11 @@ from interop.support.zookeeper import ZooKeeperServer
 from pybroker.config.broker import BrokerConfig
 from pybroker.metadata.store import ConnectionLost, StoreError
 from pybroker.metadata.zookeeper.session import ZooKeeperSession
-from pybroker.metadata.zookeeper.settings import settings_of
+from pybroker.metadata.zookeeper.settings import Credential, settings_of
 from tests.metadata.stores import chroot_settings, zookeeper_under_test
 
 READ, ALL = 1, 31
-CREDENTIAL = "broker:secret"
+CREDENTIAL = Credential("digest", "broker", "secret")
 
 
 def acl_of(server, path, auth=()):
@@ -47,7 +47,7 @@ def read_as_stranger(server, path):
 
 
 async def test_nodes_are_open_to_everybody_unless_access_lists_are_asked_for(zookeeper):
-    settings = chroot_settings(zookeeper, auth=(("digest", CREDENTIAL),))
+    settings = chroot_settings(zookeeper, auth=CREDENTIAL)
     async with zookeeper_under_test(settings) as under_test:
         session = await under_test.session()
         await session.create("/a")
@@ -55,8 +55,8 @@ async def test_nodes_are_open_to_everybody_unless_access_lists_are_asked_for(zoo
 
 
 async def test_with_access_lists_only_the_creator_writes_and_secrets_are_not_read(zookeeper):
-    ours = ("digest", make_digest_acl_credential(*CREDENTIAL.split(":")))
-    settings = chroot_settings(zookeeper, auth=(("digest", CREDENTIAL),), set_acl=True)
+    ours = ("digest", make_digest_acl_credential(CREDENTIAL.user, CREDENTIAL.password))
+    settings = chroot_settings(zookeeper, auth=CREDENTIAL, set_acl=True)
     async with zookeeper_under_test(settings) as under_test:
         session = await under_test.session()
         for path in ("/consumers", "/config/users/secret", "/config/brokers/1", "/config/topics/t"):
@@ -69,7 +69,7 @@ async def test_with_access_lists_only_the_creator_writes_and_secrets_are_not_rea
             await stranger.get("/config/users/secret")
         await stranger.set("/consumers", b"open")
         await stranger.create("/consumers/old")
-    auth = [("digest", CREDENTIAL)]
+    auth = [("digest", "broker:secret")]
     readable = [(READ, "world", "anyone"), (ALL, *ours)]
     for path, expected in {
         "": readable,
@@ -86,7 +86,7 @@ async def test_with_access_lists_only_the_creator_writes_and_secrets_are_not_rea
 
 
 async def zookeeper_stranger(under_test):
-    under_test.settings = evolve(under_test.settings, auth=(), set_acl=False)
+    under_test.settings = evolve(under_test.settings, auth=None, set_acl=False)
     return await under_test.session()
 
 
@@ -117,8 +117,11 @@ def pem(authority, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def secure_zookeeper(zookeeper, pem):
-    """One that asks its clients for certificates."""
+    """One that asks its clients for certificates on one port, and lets them log in by SASL on the other."""
     secure_port = free_port()
+    login = pem / "server.jaas"
+    module = "org.apache.zookeeper.server.auth.DigestLoginModule required"
+    login.write_text(f'Server {{ {module} user_broker="secret"; }};\n')
     server = ZooKeeperServer(
         settings={
             "secureClientPort": str(secure_port),
@@ -128,7 +131,9 @@ def secure_zookeeper(zookeeper, pem):
             "ssl.trustStore.location": str(pem / "trust.pem"),
             "ssl.clientAuth": "need",
             "authProvider.1": "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
+            "authProvider.2": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         },
+        options={"java.security.auth.login.config": str(login)},
     )
     server.start()
     yield server, secure_port
@@ -181,4 +186,20 @@ async def test_who_is_not_trusted_is_not_talked_to(secure_zookeeper, pem, connec
         **{f"zookeeper.ssl.{name}": str(pem / file) for name, file in keys.items()},
     )
     with pytest.raises(ConnectionLost, match=reason):
+        await ZooKeeperSession.open(settings)
+
+
+async def test_by_sasl_a_broker_is_who_kafkas_brokers_are(secure_zookeeper):
+    server, _ = secure_zookeeper
+    settings = chroot_settings(server, auth=Credential("sasl", "broker", "secret"), set_acl=True)
+    async with zookeeper_under_test(settings) as under_test:
+        session = await under_test.session()
+        await session.create("/a")
+        assert acl_of(server, f"{settings.chroot}/a") == [(READ, "world", "anyone"), (ALL, "sasl", "broker")]
+
+
+async def test_a_wrong_password_is_told_as_such(secure_zookeeper):
+    server, _ = secure_zookeeper
+    settings = chroot_settings(server, auth=Credential("sasl", "broker", "guessed"))
+    with pytest.raises(StoreError, match="ZooKeeper refused the credentials"):
         await ZooKeeperSession.open(settings)

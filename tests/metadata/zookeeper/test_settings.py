@@ -7,7 +7,7 @@ import trustme
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.values import InvalidConfig
-from pybroker.metadata.zookeeper.settings import settings_of
+from pybroker.metadata.zookeeper.settings import Credential, settings_of
 
 
 def settings(**keys):
@@ -68,11 +68,12 @@ def test_time_outs_and_limits_are_taken_over():
 
 def test_the_credential_is_not_shown():
     found = settings(pybroker="digest:broker:se:cret")
-    assert found.auth == (("digest", "broker:se:cret"),)
+    assert found.auth == Credential("digest", "broker", "se:cret")
     assert "cret" not in repr(found)
+    assert settings(pybroker="sasl:broker:secret").auth == Credential("sasl", "broker", "secret")
 
 
-@pytest.mark.parametrize("text", ["broker:secret", "sasl:broker:secret", "digest:broker", "digest::x", ""])
+@pytest.mark.parametrize("text", ["broker:secret", "plain:broker:secret", "digest:broker", "sasl::x", ""])
 def test_a_malformed_credential_is_refused_without_showing_it(text):
     with pytest.raises(InvalidConfig, match=r"pybroker\.zookeeper\.auth") as refused:
         settings(pybroker=text)
@@ -80,7 +81,7 @@ def test_a_malformed_credential_is_refused_without_showing_it(text):
 
 
 def test_access_lists_need_somebody_to_name(pem):
-    with pytest.raises(InvalidConfig, match=r"zookeeper\.set\.acl=true: .* pybroker\.zookeeper\.auth=digest"):
+    with pytest.raises(InvalidConfig, match=r"zookeeper\.set\.acl=true: .* pybroker\.zookeeper\.auth=sasl"):
         settings(set_acl="true")
     assert settings(set_acl="true", pybroker="digest:a:b").set_acl
     assert tls(pem, set_acl="true") is not None
