@@ -6,68 +6,28 @@ or raise.
 """
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
 from attrs import frozen
-from kazoo import exceptions
 from kazoo.client import KazooClient
-from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
 from kazoo.protocol import serialization
-from kazoo.protocol.states import Callback, EventType, KazooState, KeeperState, WatchedEvent, ZnodeStat
+from kazoo.protocol.states import EventType, KazooState, KeeperState, WatchedEvent
 from kazoo.retry import KazooRetry
 from kazoo.security import ACL, Id
 
-from pybroker.metadata.store import (
-    BadVersion,
-    Check,
-    ConnectionLost,
-    Create,
-    Delete,
-    InvalidPath,
-    MultiFailed,
-    NoChildrenForEphemerals,
-    NodeExists,
-    NoNode,
-    NotEmpty,
-    Op,
-    OpResult,
-    SessionExpired,
-    SetData,
-    Stat,
-    StoreError,
-)
+from pybroker.metadata.store import Check, Create, Delete, Op, OpResult, SetData, StoreError
 from pybroker.metadata.zookeeper.acls import acl_of
+from pybroker.metadata.zookeeper.handler import Handler
 from pybroker.metadata.zookeeper.settings import SASL, Credential, ZooKeeperSettings
+from pybroker.metadata.zookeeper.translation import REFUSED, failure, refusal, stat_of
 
 _RECONNECT_DELAY_S = 0.1
 _RECONNECT_MAX_DELAY_S = 1.0
 _EPHEMERAL = 1
 _SEQUENTIAL = 2
-
-REFUSED = "ZooKeeper refused the credentials"
-
-FAILURES = (exceptions.KazooException, KazooTimeoutError)
-"""Everything that kazoo raises for what a server or the network did."""
-
-_ERRORS: tuple[tuple[type[Exception], type[StoreError]], ...] = (
-    (exceptions.NoNodeError, NoNode),
-    (exceptions.NodeExistsError, NodeExists),
-    (exceptions.BadVersionError, BadVersion),
-    (exceptions.NotEmptyError, NotEmpty),
-    (exceptions.NoChildrenForEphemeralsError, NoChildrenForEphemerals),
-    (exceptions.BadArgumentsError, InvalidPath),
-    (exceptions.SessionExpiredError, SessionExpired),
-    (exceptions.ConnectionLoss, ConnectionLost),
-    (exceptions.OperationTimeoutError, ConnectionLost),
-    (exceptions.ConnectionDropped, ConnectionLost),
-    (KazooTimeoutError, ConnectionLost),
-)
-_NOT_THE_CAUSE = (exceptions.RolledBackError, exceptions.RuntimeInconsistency)
-"""What stands in a refused multi for the operations before and after the one that was refused."""
 
 
 class ReadKind(Enum):
@@ -145,7 +105,7 @@ class Link:
     def __init__(self, settings: ZooKeeperSettings, post: Callable[[Event], None]) -> None:
         self._settings = settings
         self._post = post
-        self._handler = _Handler(settings)
+        self._handler = Handler(settings)
         # What kazoo would log again at every attempt, the session says once.
         quiet = logging.getLogger(f"{__name__}.kazoo")
         quiet.setLevel(logging.ERROR)
@@ -184,7 +144,7 @@ class Link:
         """Creates the chroot where it is missing; an :class:`Answer` without a value will be posted."""
         chroot = self._settings.chroot
         result = self._client.ensure_path_async(chroot, self._acl(chroot))
-        result.rawlink(lambda done: self._post(Answer(request, None, _failure(done, chroot))))
+        result.rawlink(lambda done: self._post(Answer(request, None, failure(done, chroot))))
 
     def hold(self) -> None:
         """Drops the connection, and makes no new one until :meth:`release`: the session is left to expire."""
@@ -242,9 +202,9 @@ class Link:
 
     def _answer(self, request: object, question: Question, done: Any) -> Answer:
         if isinstance(question, Read):
-            error = _failure(done, question.path)
+            error = failure(done, question.path)
             return Answer(request, _value(question.kind, done.value) if error is None else None, error)
-        error = _failure(done, question[0].path) or _refusal(question, done.value)
+        error = failure(done, question[0].path) or refusal(question, done.value)
         return Answer(request, None if error else self._results(question, done.value), error)
 
     def _results(self, ops: Sequence[Op], results: Sequence[Any]) -> list[OpResult]:
@@ -284,64 +244,6 @@ class Link:
                 self._post(_end(self._client.client_state))
 
 
-class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
-    """Calls back on the connection's thread, and makes the sockets."""
-
-    def __init__(self, settings: ZooKeeperSettings) -> None:
-        super().__init__()
-        self.last_failure = ""
-        self._tls = settings.tls
-        self._timeout_s = settings.session_timeout_ms / 1000 / len(settings.hosts.split(","))
-        self._socket: socket.socket | None = None
-        self._is_held = False
-        self._lock = threading.Lock()
-
-    def start(self) -> None:
-        """No threads: ``running`` stays False, so that results call back at once."""
-
-    def stop(self) -> None:
-        """Nothing was started."""
-
-    def dispatch_callback(self, callback: Callback) -> None:
-        callback.func(*callback.args)
-
-    def create_connection(
-        self, address: tuple[str, int], hostname: str | None = None, **_settings: object
-    ) -> socket.socket:
-        try:
-            connection = self._connect(address, hostname)
-        except OSError as error:
-            self.last_failure = f"{address[0]}:{address[1]}: {error.strerror or error}"
-            raise
-        self.last_failure = ""
-        return connection
-
-    def hold(self) -> None:
-        with self._lock:
-            self._is_held = True
-            if self._socket is not None:
-                _shut(self._socket)
-
-    def release(self) -> None:
-        with self._lock:
-            self._is_held = False
-
-    def _connect(self, address: tuple[str, int], hostname: str | None) -> socket.socket:
-        connection = socket.create_connection(address, self._timeout_s)
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_hostname=hostname)
-            with self._lock:
-                if self._is_held:
-                    raise ConnectionAbortedError("the connection is held back")
-                self._socket = connection
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-
 def _login(credential: Credential | None) -> dict[str, Any]:
     if credential is None:
         return {}
@@ -349,13 +251,6 @@ def _login(credential: Credential | None) -> dict[str, Any]:
         login = {"username": credential.user, "password": credential.password}
         return {"sasl_options": {"mechanism": "DIGEST-MD5", **login}}
     return {"auth_data": [(credential.scheme, f"{credential.user}:{credential.password}")]}
-
-
-def _shut(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it was closed already
 
 
 def _end(state: str) -> Over:
@@ -376,41 +271,3 @@ def _value(kind: ReadKind, value: Any) -> Any:
             return value[0] or b"", stat_of(value[1])
         case ReadKind.CHILDREN:
             return sorted(value[0]), stat_of(value[1])
-
-
-def _failure(done: Any, path: str) -> StoreError | None:
-    return None if done.exception is None else store_error(done.exception, path)
-
-
-def _refusal(ops: Sequence[Op], results: Sequence[Any]) -> MultiFailed | None:
-    for index, result in enumerate(results):
-        if isinstance(result, Exception) and not isinstance(result, _NOT_THE_CAUSE):
-            return MultiFailed(index, store_error(result, ops[index].path))
-    return None
-
-
-def store_error(error: Exception, path: str = "") -> StoreError:
-    """kazoo's failure in the words of the port."""
-    for theirs, ours in _ERRORS:
-        if isinstance(error, theirs):
-            return ours(path or str(error) or type(error).__name__)
-    if isinstance(error, exceptions.AuthFailedError):
-        return StoreError(REFUSED)
-    reason = "no permission for" if isinstance(error, exceptions.NoAuthError) else type(error).__name__
-    return StoreError(f"ZooKeeper: {reason} {path or error}".rstrip())
-
-
-def stat_of(stat: ZnodeStat) -> Stat:
-    """kazoo's Stat as the port's."""
-    return Stat(
-        czxid=stat.czxid,
-        mzxid=stat.mzxid,
-        pzxid=stat.pzxid,
-        ctime_ms=stat.ctime,
-        mtime_ms=stat.mtime,
-        version=stat.version,
-        cversion=stat.cversion,
-        ephemeral_owner=stat.ephemeralOwner,
-        data_length=stat.dataLength,
-        num_children=stat.numChildren,
-    )

@@ -254,7 +254,7 @@ class ZooKeeperSession(Store):
             match self._inbox.popleft():
                 case Answer(_Request() as request, value, error):
                     self._in_flight -= 1
-                    if isinstance(error, ConnectionLost) and isinstance(request.question, Read):
+                    if self._is_to_be_repeated(request, error):
                         lost_reads.append(request)
                     else:
                         self._answered(request, value, error)
@@ -279,6 +279,10 @@ class ZooKeeperSession(Store):
         self._watches.call_due()
         self._pump()
 
+    def _is_to_be_repeated(self, request: _Request, error: StoreError | None) -> bool:
+        is_lost_read = isinstance(error, ConnectionLost) and isinstance(request.question, Read)
+        return is_lost_read and self._state is not _State.CLOSED
+
     def _answered(self, request: _Request, value: Any, error: StoreError | None) -> None:
         question = request.question
         if isinstance(question, Read) and request.watcher is not None and not request.call.is_abandoned:
@@ -288,11 +292,14 @@ class ZooKeeperSession(Store):
     def _restored(self, restored: _Restored, value: Any, error: StoreError | None) -> None:
         if self._state is not _State.RESTORING:
             return
-        if error is not None and not isinstance(error, NoNode):
+        if isinstance(error, ConnectionLost | SessionExpired):
             # The next connection begins anew with all of them; what waits to be sent is no use any more.
             self._restoring.clear()
             return
-        if self._watches.seen(restored.kind, restored.path) != seen_state(restored.question, value):
+        # Whoever looks again where it is not allowed any more will hear so.
+        is_refused = error is not None and not isinstance(error, NoNode)
+        seen = self._watches.seen(restored.kind, restored.path)
+        if is_refused or seen != seen_state(restored.question, value):
             self._watches.fire(restored.kind, restored.path)
         self._left_to_restore -= 1
         if self._left_to_restore == 0:

@@ -10,7 +10,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 
 from pybroker.metadata.copying import ZOOKEEPER_OWN, Nodes, Progress, StoredNode
 from pybroker.metadata.store import Check, ConnectionLost, Create, Delete, NoNode, Op, SetData
-from pybroker.metadata.zookeeper.link import FAILURES, store_error
+from pybroker.metadata.zookeeper.translation import FAILURES, store_error
 
 CONNECT_TIMEOUT_S = 10.0
 _IN_FLIGHT = 500

@@ -3,6 +3,7 @@
 import pytest
 import trio
 from attrs import evolve
+from kazoo.security import make_digest_acl
 
 from pybroker.metadata.store import (
     ConnectionLost,
@@ -12,6 +13,7 @@ from pybroker.metadata.store import (
     SessionEvent,
     SessionExpired,
     SetData,
+    StoreError,
 )
 from tests.metadata.test_store_contract import Seen
 from tests.support.cut_proxy import GET_DATA, MULTI
@@ -221,6 +223,54 @@ async def test_watches_that_fire_together_are_called_once_each_per_path(session,
     await watch.wait()
     await session.exists("/a")
     assert watch.paths == ["/a"]
+
+
+@pytest.mark.parametrize("ends", ["close", "abandon"])
+async def test_who_waits_for_an_answer_when_the_session_ends_is_told(behind_proxy, proxy, ends):
+    session = await behind_proxy.session()
+    proxy.hold()
+    proxy.is_refusing = True
+    told = []
+
+    async def ask(question) -> None:
+        with pytest.raises((SessionExpired, ConnectionLost)) as failure:
+            await question
+        told.append(failure.type)
+
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, session.get("/"))
+            nursery.start_soon(ask, session.create("/a"))
+            await trio.testing.wait_all_tasks_blocked()
+            proxy.cut()
+            if ends == "close":
+                await session.close()
+            else:
+                session.abandon()
+    assert len(told) == 2
+
+
+async def test_a_watch_on_what_may_not_be_read_any_more_fires(session, other, proxy, events):
+    watch = Seen()
+    await session.create("/parent")
+    await session.children("/parent", watch)
+    proxy.is_refusing = True
+    proxy.cut()
+    await events.wait_for(SessionEvent.SUSPENDED)
+    await forbid(other, "/parent")
+    proxy.is_refusing = False
+    await events.wait_for(SessionEvent.CONNECTED)
+    assert watch.paths == ["/parent"]
+    with pytest.raises(StoreError, match="no permission for /parent"):
+        await session.children("/parent")
+
+
+async def forbid(session, path):
+    """Lets nobody but somebody else read a node."""
+    client = session._link._client
+    rules = [make_digest_acl("somebody", "else", read=True)]
+    set_acls = client.set_acls_async(session._link._full(path), rules)
+    await trio.to_thread.run_sync(set_acls.get)
 
 
 async def test_an_abandoned_session_stands_until_it_expires(direct, other):
