@@ -440,8 +440,9 @@ class Broker:
             features=supported_features(self.config),
             timestamp_ms=self.clock.now_ms(),
         )
-        self.broker_epoch = await registration.register(session, node, previous_sessions=self._sessions)
-        self._sessions = (session.session_id,)
+        earlier = self._sessions
+        self._sessions = (*earlier, session.session_id)
+        self.broker_epoch = await registration.register(session, node, previous_sessions=earlier)
 
     async def _until_known(self) -> None:
         """Waits until the image has this broker and a controller."""

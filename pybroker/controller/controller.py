@@ -106,7 +106,8 @@ class Controller:
         end = self._store.on_session_event(self._on_session_event)
         try:
             async with trio.open_nursery() as self._nursery:
-                self._events.put(self._elect, "election")
+                # The session may have been lost since the broker was registered with it.
+                self._events.put(self._on_connected, "connected")
                 await self._handle(await self._events.take())
                 task_status.started()
                 while True:
