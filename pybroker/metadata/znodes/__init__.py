@@ -52,9 +52,10 @@ PERSISTENT_PATHS = (
     IsrChangeNotificationZNode.path,
     ProducerIdBlockZNode.path,
     LogDirEventNotificationZNode.path,
-    *(ConfigTypeZNode.path(config_type) for config_type in ConfigType),
+    *(ConfigTypeZNode.path(config_type) for config_type in ConfigType if config_type is not ConfigType.GROUP),
 )
-"""What every broker creates at start, if it is missing, with all that is above."""
+"""What every broker creates at start, if it is missing, with all that is above. Kafka 3.9 knows no groups'
+configurations in ZooKeeper: who writes the first one makes their parent."""
 
 __all__ = [
     "DEFAULT_ENTITY",
