@@ -23,11 +23,13 @@ TABLES = "tables.txt"
 
 @frozen
 class Benchmark:
-    """One module of this package. Those that compare brokers can be run in parts."""
+    """One module of this package. Those that compare brokers can be run in parts; a quick run without names
+    has room for some."""
 
     name: str
     about: str
     in_parts: bool = False
+    in_quick: bool = False
 
     @property
     def module(self) -> str:
@@ -39,11 +41,11 @@ class Benchmark:
 
 
 BENCHMARKS = (
-    Benchmark("codec", "decoding and encoding of messages, beside construct and kio"),
-    Benchmark("startup", "start to the first answer, idle memory", in_parts=True),
+    Benchmark("codec", "decoding and encoding of messages, beside construct and kio", in_quick=True),
+    Benchmark("startup", "start to the first answer, idle memory", in_parts=True, in_quick=True),
     Benchmark("container", "a container of the image until its broker answers", in_parts=True),
-    Benchmark("latency", "single messages: requests per second, latency", in_parts=True),
-    Benchmark("throughput", "MB/s in and out, CPU, memory, stretches of the loop", in_parts=True),
+    Benchmark("latency", "single messages: requests per second, latency", in_parts=True, in_quick=True),
+    Benchmark("throughput", "MB/s, CPU, memory, stretches of the loop", in_parts=True, in_quick=True),
     Benchmark("perf-tools", "what Kafka's own performance tools say", in_parts=True),
     Benchmark("log", "append, fetch, opening, memory of logs, beside system calls"),
     Benchmark("recovery", "starts after an unclean stop, beside Apache Kafka"),
@@ -54,7 +56,8 @@ BENCHMARKS = (
 
 def main(arguments: list[str]) -> int:
     options = _parse(arguments)
-    chosen = [benchmark for benchmark in BENCHMARKS if not options.names or benchmark.name in options.names]
+    default = [benchmark.name for benchmark in BENCHMARKS if benchmark.in_quick or not options.quick]
+    chosen = [benchmark for benchmark in BENCHMARKS if benchmark.name in (options.names or default)]
     is_whole = len(chosen) == len(BENCHMARKS) and not options.quick
     folder = options.out or (RESULTS if is_whole else CACHE / "benchmarks" / "last")
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +93,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         prog="python -m interop.benchmarks", description="pybroker's benchmarks."
     )
     parser.add_argument("names", nargs="*", metavar="name", help=f"of: {', '.join(names)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="fewer scenarios and rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer scenarios and rounds; without names some benchmarks only"
+    )
     parser.add_argument("--rounds", type=int, default=0, help="how many; each has a number of its own")
     parser.add_argument("--add", action="store_true", help="to the rounds that are in the folder already")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the results go")
