@@ -9,6 +9,8 @@ from interop.support.client import Traits
 from interop.support.npm import command
 
 HERE = Path(__file__).resolve().parent
+ASKS_TWICE = "after a rebalance its stream can hand out again what it was fetching, and records come twice"
+"""Seen with Apache Kafka 3.9 as often as with pybroker: 5,333 records instead of 5,000."""
 
 LIBRARIES: Mapping[str, Library] = {
     "kafkajs": Library(
@@ -22,6 +24,7 @@ LIBRARIES: Mapping[str, Library] = {
         # A static member of it leaves the group when it is closed, as any other.
         traits=Traits(static_members=False),
         strategies=("roundrobin", "cooperative"),
+        faulty_strategies={"roundrobin": ASKS_TWICE},
     ),
 }
 """Agent -> library."""
