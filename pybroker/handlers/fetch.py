@@ -131,13 +131,14 @@ class FetchHandler:
         is_first_look: bool = False,
     ) -> _Harvest:
         harvest = _Harvest()
+        isolation = Isolation.of(request.isolation_level)  # a strange one fails the request, not a partition
         room = min(request.max_bytes, self.max_bytes)
         whole_batch = ctx.api_version >= FIRST_VERSION_WITH_REPLY_LIMIT
         failed = []
         for target in targets:
             try:
                 fetched = self._read_partition(
-                    ctx, request, target, min(room, target.max_bytes), whole_batch, is_first_look
+                    ctx, request, target, min(room, target.max_bytes), isolation, whole_batch, is_first_look
                 )
             except ApiError as error:
                 failed.append(PartitionReply(target, _refusal(ctx, target, error)))
@@ -161,6 +162,7 @@ class FetchHandler:
         request: FetchRequest,
         target: FetchTarget,
         max_bytes: int,
+        isolation: Isolation,
         whole_batch: bool,
         is_first_look: bool,
     ) -> FetchedData:
@@ -175,7 +177,7 @@ class FetchHandler:
             return partition.read(
                 target.fetch_offset,
                 max_bytes,
-                Isolation.of(request.isolation_level),
+                isolation,
                 min_one_batch=whole_batch,
                 last_fetched_epoch=target.last_fetched_epoch,
             )

@@ -60,10 +60,6 @@ class Isolation(IntEnum):
         except ValueError:
             raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"Unknown isolation level {level}") from None
 
-    @classmethod
-    def _missing_(cls, value: object) -> "Isolation":
-        raise ApiError(ErrorCode.INVALID_REQUEST, f"Unknown isolation level {value}")
-
 
 @frozen
 class PartitionState:
