@@ -17,6 +17,8 @@ SETTINGS = {
     "broker.id": "0",
     "num.partitions": "1",
     "default.replication.factor": "1",
+    # What Apache Kafka 3.9 serves with ZooKeeper; pybroker serves the consumer protocol too.
+    "group.coordinator.rebalance.protocols": "classic",
     # Its moment would be a matter of chance; the clients' tests prove it.
     "auto.create.topics.enable": "false",
     # Records bear times of long ago.

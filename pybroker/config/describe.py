@@ -3,13 +3,13 @@
 Source: ``ConfigHelper`` of Kafka 3.9. Pure functions; a handler only copies the entries into its reply.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 from attrs import frozen
 
 from pybroker.config.broker import BrokerConfig
-from pybroker.config.definitions import broker_keys, find_broker_key, topic_keys
-from pybroker.config.keys import ConfigKey, UpdateMode
+from pybroker.config.definitions import broker_keys, find_broker_key, group_keys, topic_keys
+from pybroker.config.keys import ConfigKey, TopicKey, UpdateMode
 from pybroker.config.layers import ConfigSource, Synonym, found_in_layers
 from pybroker.config.topic import TopicConfig, topic_defaults
 from pybroker.config.values import ConfigType, ConfigValue, format_value
@@ -43,6 +43,33 @@ def describe_topic(
         for name, value in sorted(values.items())
         if names is None or name in names
     ]
+
+
+def describe_group(
+    overrides: Mapping[str, str], broker: BrokerConfig, names: Container[str] | None = None
+) -> list[ConfigEntry]:
+    """Every key of a group, its own values and those it takes from the broker; ``names`` keeps only those."""
+    return [
+        _group_entry(row, overrides.get(name), broker)
+        for name, row in sorted(group_keys.items())
+        if names is None or name in names
+    ]
+
+
+def _group_entry(row: TopicKey, own: str | None, broker: BrokerConfig) -> ConfigEntry:
+    synonyms = found_in_layers(broker.layers, row.synonyms[0])
+    if own is not None:
+        synonyms = (Synonym(row.name, own, ConfigSource.GROUP_CONFIG), *synonyms)
+    return ConfigEntry(
+        name=row.name,
+        value=synonyms[0].value,
+        source=_strongest(synonyms),
+        sensitive=False,
+        read_only=False,
+        synonyms=synonyms,
+        type=row.type,
+        doc=row.doc,
+    )
 
 
 def describe_broker(broker: BrokerConfig, names: Container[str] | None = None) -> list[ConfigEntry]:

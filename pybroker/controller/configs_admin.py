@@ -12,7 +12,8 @@ from attrs import frozen
 
 from pybroker.config.alter import Change, Operation, apply_changes, check_broker_update, usable_updates
 from pybroker.config.broker import BrokerConfig
-from pybroker.config.definitions import broker_keys, find_broker_key, topic_keys
+from pybroker.config.definitions import broker_keys, find_broker_key, group_keys, topic_keys
+from pybroker.config.group import check_group_overrides
 from pybroker.config.resources import ConfigResource, ResourceType, node_id
 from pybroker.config.topic import TopicConfig
 from pybroker.config.values import InvalidConfig, InvalidValue, NotSupported
@@ -20,13 +21,19 @@ from pybroker.instruments import loggers
 from pybroker.metadata.config_store import write_config
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import NoNode, Store
-from pybroker.metadata.znodes import DEFAULT_ENTITY, ConfigEntityZNode, ConfigType
+from pybroker.metadata.znodes import DEFAULT_ENTITY, ConfigEntityZNode, ConfigType, sanitize
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.features import GROUP_VERSION
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
 
 log = logging.getLogger(__name__)
 
+_STORED_AS = {
+    ResourceType.TOPIC: ConfigType.TOPIC,
+    ResourceType.BROKER: ConfigType.BROKER,
+    ResourceType.GROUP: ConfigType.GROUP,
+}
 _OPERATIONS = frozenset(int(one) for one in Operation)
 
 Reread = Callable[[list[tuple[ConfigType, str]]], Awaitable[None]]
@@ -83,6 +90,9 @@ class ConfigsAdmin:
             case ResourceType.BROKER:
                 entity = self._broker(resource)
                 self._check_broker(resource, values)
+            case ResourceType.GROUP if self._serves_groups():
+                entity = self._group(resource)
+                self._check_group(values)
             case _:
                 raise _wrong_type(resource)
         if not validate_only:
@@ -102,6 +112,9 @@ class ConfigsAdmin:
             case ResourceType.BROKER:
                 async with self._one_at_a_time:
                     await self._change_broker(resource, wishes, validate_only=validate_only)
+            case ResourceType.GROUP if self._serves_groups():
+                async with self._one_at_a_time:
+                    await self._change_group(resource, wishes, validate_only=validate_only)
             case ResourceType.BROKER_LOGGER:
                 self._change_loggers(resource, wishes, validate_only=validate_only)
             case _:
@@ -182,6 +195,35 @@ class ConfigsAdmin:
         if number != self.broker_id:
             raise ApiError(ErrorCode.INVALID_REQUEST, sentence.format(self.broker_id, name))
 
+    # -- groups
+
+    def _serves_groups(self) -> bool:
+        """While a broker of the cluster does not know configurations of groups, notes of them would stop it
+        from reading any others."""
+        return self._publisher.current.features.get(GROUP_VERSION, 0) > 0
+
+    async def _change_group(
+        self, resource: ConfigResource, wishes: Sequence[Wish], *, validate_only: bool
+    ) -> None:
+        entity = self._group(resource)
+        stored = await self._read(ConfigType.GROUP, entity)
+        values = _apply(lambda: apply_changes(stored, _changes(wishes), group_keys))
+        self._check_group(values)
+        if not validate_only:
+            await self._write(resource, entity, values)
+
+    def _group(self, resource: ConfigResource) -> str:
+        """The entity in the store; the group need not exist yet."""
+        if not resource.name:
+            raise ApiError(ErrorCode.INVALID_REQUEST, "Default group resources are not allowed.")
+        return sanitize(resource.name)
+
+    def _check_group(self, values: Mapping[str, str]) -> None:
+        try:
+            check_group_overrides(self._config(), values)
+        except InvalidConfig as error:
+            raise ApiError(ErrorCode.INVALID_CONFIG, str(error)) from None
+
     # -- loggers
 
     def _change_loggers(
@@ -207,7 +249,7 @@ class ConfigsAdmin:
         return ConfigEntityZNode.decode(path, data)
 
     async def _write(self, resource: ConfigResource, entity: str, values: Mapping[str, str]) -> None:
-        config_type = ConfigType.TOPIC if resource.type is ResourceType.TOPIC else ConfigType.BROKER
+        config_type = _STORED_AS[resource.type]
         await write_config(self._store, config_type, entity, values)
         log.info("changed %s: %s", resource, ", ".join(values) or "nothing is set any more")
         await self._reread([(config_type, entity)])

@@ -5,7 +5,8 @@
 - Each entry has the layer its value comes from and, if asked, every place where a value was found, the one
   in force first. Secrets are null and say that they are.
 - Another broker's id is INVALID_REQUEST; client metrics exist on KRaft clusters only.
-- Groups and unknown types refuse the whole request, as Kafka 3.9 does.
+- Consumer groups (KIP-848), as in Kafka 4, while all brokers of the cluster serve them.
+- Unknown types refuse the whole request, as Kafka 3.9 does; so do groups where they are not served.
 
 Versions: 0 has ``is_default``, which Kafka 3.9 leaves false; 1 sources and synonyms (KIP-226); 3 types and
 documentation (KIP-569).
@@ -16,7 +17,13 @@ from collections.abc import Callable, Container, Iterable
 from attrs import frozen
 
 from pybroker.config.broker import BrokerConfig
-from pybroker.config.describe import ConfigEntry, describe_broker, describe_default_broker, describe_topic
+from pybroker.config.describe import (
+    ConfigEntry,
+    describe_broker,
+    describe_default_broker,
+    describe_group,
+    describe_topic,
+)
 from pybroker.config.layers import ConfigSource
 from pybroker.config.resources import ResourceType, node_id
 from pybroker.config.topic import TopicConfig
@@ -24,8 +31,9 @@ from pybroker.config.values import InvalidConfig
 from pybroker.handlers.context import RequestContext
 from pybroker.instruments import loggers
 from pybroker.metadata.image import ClusterImage
-from pybroker.metadata.znodes import ConfigType
+from pybroker.metadata.znodes import ConfigType, sanitize
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.features import GROUP_VERSION
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
 from pybroker.protocol.messages import DescribeConfigsRequest, DescribeConfigsResponse
@@ -34,7 +42,6 @@ MALFORMED = (
     "This most likely occurs because of a request being malformed by the client library or the message was "
     "sent to an incompatible broker. See the broker logs for more details."
 )
-_NOT_DESCRIBED = (ResourceType.UNKNOWN, ResourceType.GROUP)
 
 Result = DescribeConfigsResponse.DescribeConfigsResult
 Entry = DescribeConfigsResponse.DescribeConfigsResourceResult
@@ -46,9 +53,11 @@ class DescribeConfigsHandler:
     broker_config: Callable[[], BrokerConfig]
 
     async def __call__(self, ctx: RequestContext, request: DescribeConfigsRequest) -> DescribeConfigsResponse:
-        for asked in request.resources:
-            if ResourceType.of(asked.resource_type) in _NOT_DESCRIBED:
-                raise ApiError(ErrorCode.INVALID_REQUEST, MALFORMED)
+        refused = {ResourceType.UNKNOWN}
+        if not ctx.image.features.get(GROUP_VERSION, 0):
+            refused.add(ResourceType.GROUP)
+        if any(ResourceType.of(asked.resource_type) in refused for asked in request.resources):
+            raise ApiError(ErrorCode.INVALID_REQUEST, MALFORMED)
         return DescribeConfigsResponse(
             results=[self._describe(ctx.image, request, asked) for asked in request.resources]
         )
@@ -67,6 +76,8 @@ class DescribeConfigsHandler:
                     result.configs = _entries(request, self._topic(image, asked.resource_name, keys))
                 case ResourceType.BROKER:
                     result.configs = _entries(request, self._broker(asked.resource_name, keys))
+                case ResourceType.GROUP:
+                    result.configs = _entries(request, self._group(image, asked.resource_name, keys))
                 case ResourceType.BROKER_LOGGER:
                     result.configs = self._loggers(asked.resource_name, keys)
                 case _:
@@ -94,6 +105,11 @@ class DescribeConfigsHandler:
             return describe_default_broker(self.broker_config(), keys)
         self._check_broker_id(name, f"expected {self.broker_id} or empty string,")
         return describe_broker(self.broker_config(), keys)
+
+    def _group(self, image: ClusterImage, name: str, keys: Container[str] | None) -> Iterable[ConfigEntry]:
+        if not name:
+            raise ApiError(ErrorCode.INVALID_REQUEST, "Group name must not be empty")
+        return describe_group(image.config(ConfigType.GROUP, sanitize(name)), self.broker_config(), keys)
 
     def _loggers(self, name: str, keys: Container[str] | None) -> list[Entry]:
         if not name:

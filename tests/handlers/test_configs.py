@@ -124,15 +124,47 @@ async def test_what_cannot_be_described(client: WireClient) -> None:
         assert (result.error_code, result.error_message, result.configs) == (code, sentence, [])
 
 
-async def test_a_group_refuses_the_whole_request(client: WireClient) -> None:
+@pytest.mark.parametrize("resource_type", [99, 0])
+async def test_an_unknown_type_refuses_the_whole_request(client: WireClient, resource_type: int) -> None:
+    request = two_resources(resource_type)
+    assert [one.error_code for one in (await client.ask(request)).results] == [INVALID_REQUEST] * 2
+
+
+async def test_a_broker_of_classic_groups_knows_no_configuration_of_groups(tmp_path: Path) -> None:
+    settings = {"group.coordinator.rebalance.protocols": "classic"}
+    async with running_broker(tmp_path, settings) as broker, connected(broker) as client:
+        request = two_resources(GROUP)
+        assert [one.error_code for one in (await client.ask(request)).results] == [INVALID_REQUEST] * 2
+        refused = (INVALID_REQUEST, "Unknown resource type 32")
+        assert await change(client, GROUP, "g", (SET, "consumer.session.timeout.ms", "50000")) == refused
+
+
+def two_resources(resource_type: int) -> DescribeConfigsRequest:
     kind = DescribeConfigsRequest.DescribeConfigsResource
-    request = DescribeConfigsRequest(
+    return DescribeConfigsRequest(
         resources=[
             kind(resource_type=TOPIC, resource_name="orders", configuration_keys=None),
-            kind(resource_type=GROUP, resource_name="g", configuration_keys=None),
+            kind(resource_type=resource_type, resource_name="g", configuration_keys=None),
         ]
     )
-    assert [one.error_code for one in (await client.ask(request)).results] == [INVALID_REQUEST] * 2
+
+
+async def test_a_group_takes_time_outs_of_its_own(client: WireClient) -> None:
+    """It need not exist, and its name may hold anything; what it does not set is the broker's."""
+    group = "a/b %"
+    assert await values(client, GROUP, group) == {
+        "consumer.heartbeat.interval.ms": "5000",
+        "consumer.session.timeout.ms": "45000",
+    }
+    assert await change(client, GROUP, group, (SET, "consumer.session.timeout.ms", "50000")) == (0, None)
+    result = await describe(client, GROUP, group, ["consumer.session.timeout.ms"], include_synonyms=True)
+    (config,) = result.configs
+    assert [(one.name, one.value, one.source) for one in config.synonyms] == [
+        ("consumer.session.timeout.ms", "50000", ConfigSource.GROUP_CONFIG),
+        ("group.consumer.session.timeout.ms", "45000", ConfigSource.DEFAULT_CONFIG),
+    ]
+    assert await change(client, GROUP, group, (DELETE, "consumer.session.timeout.ms", None)) == (0, None)
+    assert (await values(client, GROUP, group))["consumer.session.timeout.ms"] == "45000"
 
 
 async def test_a_broker_hides_secrets_and_internal_keys(tmp_path: Path) -> None:
@@ -289,7 +321,23 @@ REFUSED = (
         INVALID_REQUEST,
         "AlterConfigs is only supported for topics and brokers, but resource type is CLIENT_METRICS",
     ),
-    (GROUP, "g", (SET, "a", "b"), INVALID_REQUEST, "Unknown resource type 32"),
+    (GROUP, "g", (SET, "a", "b"), INVALID_CONFIG, "Unknown group config name: a"),
+    (GROUP, "", (SET, "a", "b"), INVALID_REQUEST, "Default group resources are not allowed."),
+    (
+        GROUP,
+        "g",
+        (SET, "consumer.session.timeout.ms", "1000"),
+        INVALID_CONFIG,
+        "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
+    ),
+    (
+        GROUP,
+        "g",
+        (SET, "consumer.heartbeat.interval.ms", "15001"),
+        INVALID_CONFIG,
+        "consumer.heartbeat.interval.ms must be less than or equal to "
+        "group.consumer.max.heartbeat.interval.ms",
+    ),
 )
 
 

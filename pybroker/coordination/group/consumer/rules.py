@@ -8,7 +8,7 @@ from pybroker.config.broker import BrokerConfig
 from pybroker.config.group import GroupTimeouts
 from pybroker.coordination.group.consumer.assignors import ASSIGNORS, assignor_names
 from pybroker.metadata.image import ClusterImage
-from pybroker.metadata.znodes import ConfigType
+from pybroker.metadata.znodes import ConfigType, sanitize
 
 
 class MigrationPolicy(Enum):
@@ -48,4 +48,4 @@ class ConsumerRules:
 
     def timeouts(self, image: ClusterImage, group_id: str) -> GroupTimeouts:
         """Those of one group: what was configured for it, within the broker's bounds."""
-        return self.default_timeouts.with_overrides(image.config(ConfigType.GROUP, group_id))
+        return self.default_timeouts.with_overrides(image.config(ConfigType.GROUP, sanitize(group_id)))
