@@ -6,7 +6,20 @@ import trio
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
-from pybroker.protocol.messages import CreateTopicsRequest, FetchRequest, FetchResponse, ProduceRequest
+from pybroker.protocol.messages import (
+    AllocateProducerIdsRequest,
+    AlterPartitionRequest,
+    ControlledShutdownRequest,
+    CreateTopicsRequest,
+    DeleteRecordsRequest,
+    FetchRequest,
+    FetchResponse,
+    FindCoordinatorRequest,
+    InitProducerIdRequest,
+    OffsetCommitRequest,
+    OffsetFetchRequest,
+    ProduceRequest,
+)
 from pybroker.records.builder import build_batch
 from pybroker.records.header import Record
 from tests.support.broker import connected
@@ -192,3 +205,109 @@ async def test_a_follower_gives_consumers_nothing_beyond_its_high_watermark(tmp_
         assert (held_back.error_code, bytes(held_back.records)) == (0, b"")
         assert (await fetch(cluster, follower, 1)).error_code == 0
         assert (await fetch(cluster, follower, 2)).error_code == ErrorCode.OFFSET_OUT_OF_RANGE
+
+
+async def test_an_unclean_leader_is_followed_by_those_who_had_more(tmp_path: Path) -> None:
+    impatient = {"replica.lag.time.max.ms": "400", "replica.fetch.wait.max.ms": "100"}
+    async with running_cluster(tmp_path, impatient) as cluster:
+        await create_topic(cluster, configs={"unclean.leader.election.enable": "true"})
+        await produce(cluster, b"for all")
+        first = cluster.leader_id(TP)
+        for other in cluster.brokers.keys() - {first}:
+            cluster[other].fetchers.unfollow(TP)
+        await produce(cluster, b"lost", b"lost too", acks=1, to=first)
+        await cluster.until(lambda: isr(cluster) == {first})
+        await cluster.kill(first)
+        await cluster.until(lambda: cluster.leader_id(TP) not in (None, first))
+        await produce(cluster, b"instead")
+        await cluster.start(first)
+        await cluster.until(lambda: isr(cluster) == {0, 1, 2})
+        assert ends(cluster) == {0: 2, 1: 2, 2: 2}
+        assert same_bytes(cluster, TP)
+
+
+async def test_deleted_records_are_deleted_on_all_replicas(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster)
+        for value in (b"one", b"two", b"three"):
+            await produce(cluster, value)
+        partition = DeleteRecordsRequest.DeleteRecordsPartition(partition_index=TP.partition, offset=2)
+        topic = DeleteRecordsRequest.DeleteRecordsTopic(name=TP.topic, partitions=[partition])
+        async with connected(cluster[cluster.leader_id(TP)]) as client:
+            response = await client.ask(DeleteRecordsRequest(topics=[topic], timeout_ms=10_000))
+        (answer,) = response.topics[0].partitions
+        assert (answer.error_code, answer.low_watermark) == (0, 2)
+        assert {cluster.replica(TP, one).log.log_start_offset for one in cluster.brokers} == {2}
+
+
+async def coordinator_of(cluster: Cluster, group: str) -> BrokerId:
+    """Asks some broker until there is one."""
+    while True:
+        async with connected(next(iter(cluster.brokers.values()))) as client:
+            response = await client.ask(FindCoordinatorRequest(key_type=0, coordinator_keys=[group]), 4)
+        (found,) = response.coordinators
+        if found.error_code == 0 and found.node_id in cluster.brokers:
+            return found.node_id
+        await trio.sleep(0.02)
+
+
+async def test_a_groups_offsets_move_with_its_coordinator(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster)
+        first = await coordinator_of(cluster, "readers")
+        place = OffsetCommitRequest.OffsetCommitRequestPartition(partition_index=0, committed_offset=42)
+        commit = OffsetCommitRequest(
+            group_id="readers",
+            topics=[OffsetCommitRequest.OffsetCommitRequestTopic(name=TP.topic, partitions=[place])],
+        )
+
+        async def committed() -> bool:
+            async with connected(cluster[first]) as client:
+                response = await client.ask(commit, 8)
+            return response.topics[0].partitions[0].error_code == ErrorCode.NONE
+
+        while not await committed():
+            await trio.sleep(0.02)
+        await cluster.kill(first)
+        asked = OffsetFetchRequest.OffsetFetchRequestTopic(name=TP.topic, partition_indexes=[0])
+        with trio.fail_after(20):
+            while True:
+                second = await coordinator_of(cluster, "readers")
+                async with connected(cluster[second]) as client:
+                    response = await client.ask(OffsetFetchRequest(group_id="readers", topics=[asked]), 7)
+                if response.error_code == ErrorCode.NONE:
+                    break
+                await trio.sleep(0.02)
+        assert second != first
+        assert response.topics[0].partitions[0].committed_offset == 42
+
+
+async def test_brokers_that_are_not_the_controller_say_so(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        controller = cluster.controller.broker_id
+        other = min(cluster.brokers.keys() - {controller})
+        epoch = cluster[other].broker_epoch
+        requests = (
+            (AlterPartitionRequest(broker_id=other, broker_epoch=epoch), 3),
+            (AllocateProducerIdsRequest(broker_id=other, broker_epoch=epoch), 0),
+            (ControlledShutdownRequest(broker_id=other, broker_epoch=epoch - 1), 3),
+        )
+        async with connected(cluster[other]) as elsewhere, connected(cluster[controller]) as there:
+            for request, version in requests:
+                answer = await elsewhere.ask(request, version)
+                assert answer.error_code == ErrorCode.NOT_CONTROLLER
+            codes = [(await there.ask(request, version)).error_code for request, version in requests]
+        assert codes == [ErrorCode.NONE, ErrorCode.NONE, ErrorCode.STALE_BROKER_EPOCH]
+
+
+async def test_no_two_brokers_give_the_same_producer_id(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        given = []
+        for broker in cluster.brokers.values():
+            async with connected(broker) as client:
+                given += [
+                    (await client.ask(InitProducerIdRequest(transactional_id=None), 4)).producer_id
+                    for _ in range(3)
+                ]
+        assert len(set(given)) == 9
+        assert sorted(number // 1000 for number in given) == [0, 0, 0, 1, 1, 1, 2, 2, 2]

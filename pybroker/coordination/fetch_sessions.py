@@ -9,20 +9,34 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, LeaderEpoch, Offset, TopicId
 
 if TYPE_CHECKING:  # a start does without the messages of Fetch
     from pybroker.protocol.messages import FetchResponse
+from pybroker.replication.isr import FetchTimes
 
 NO_SESSION = 0
 INITIAL_EPOCH = 0
 FINAL_EPOCH = -1
 _MAX_EPOCH = 0x7FFFFFFF
+
+
+class Rest(Protocol):
+    """A follower has everything of one partition, for the time being."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is something new."""
+
+    @property
+    def waiters(self) -> Any:
+        """Where to wait for that."""
+
 
 PartitionKey: TypeAlias = tuple[TopicId | str, int]
 """(topic id, or the name where the client speaks names; partition)."""
@@ -48,10 +62,11 @@ class FetchTarget:
 
 @frozen
 class PartitionReply:
-    """What the broker found for one target."""
+    """What the broker found for one target, and whether that is all for the time being."""
 
     target: FetchTarget
     data: FetchResponse.PartitionData
+    rest: Rest | None = None
 
 
 @define
@@ -59,6 +74,12 @@ class _CachedPartition:
     target: FetchTarget
     high_watermark: Offset = -1
     log_start_offset: Offset = -1
+    rest: Rest | None = None
+    """Set when the client, a follower, has been told everything."""
+
+    @property
+    def is_at_rest(self) -> bool:
+        return self.rest is not None and not self.rest.is_over
 
     def remember(self, data: FetchResponse.PartitionData) -> bool:
         """Take over what is about to be sent; True if the client must be told."""
@@ -87,6 +108,7 @@ class FetchSession:
     last_used_ms: int
     epoch: int
     partitions: dict[PartitionKey, _CachedPartition]
+    times: FetchTimes = field(factory=FetchTimes)
     size_when_touched: int = 0
 
     def update(self, targets: Iterable[FetchTarget], forgotten: Iterable[PartitionKey]) -> None:
@@ -96,6 +118,7 @@ class FetchSession:
                 self.partitions[target.key] = _CachedPartition(target)
             else:
                 cached.target = target
+                cached.rest = None
         for key in forgotten:
             self.partitions.pop(key, None)
 
@@ -105,6 +128,7 @@ class FetchSession:
         selected = []
         for reply in replies:
             cached = self.partitions[reply.target.key]
+            cached.rest = reply.rest
             if not cached.remember(reply.data):
                 continue
             selected.append(reply)
@@ -156,13 +180,21 @@ class FetchSessionCache:
         privileged: bool,
         uses_topic_ids: bool,
         now_ms: int,
+        times: FetchTimes | None = None,
     ) -> int:
         """The new session's id, or :data:`NO_SESSION` when the cache has no room for it."""
         if len(self._sessions) >= self._max_sessions and not self._evict(privileged, len(partitions), now_ms):
             return NO_SESSION
         session_id = self._new_id()
         session = FetchSession(
-            session_id, privileged, uses_topic_ids, now_ms, now_ms, INITIAL_EPOCH + 1, partitions
+            session_id,
+            privileged,
+            uses_topic_ids,
+            now_ms,
+            now_ms,
+            INITIAL_EPOCH + 1,
+            partitions,
+            times or FetchTimes(now_ms),
         )
         self._sessions[session_id] = session
         self.touch(session, now_ms)
@@ -209,8 +241,18 @@ class FetchContext:
 
     error: ErrorCode = ErrorCode.NONE
 
+    @property
+    def times(self) -> FetchTimes:
+        """When its session fetches; without a session nobody looks at them again."""
+        return FetchTimes()
+
     def targets(self) -> Iterator[FetchTarget]:
+        """What to look at now: not what is at rest."""
         raise NotImplementedError
+
+    def rests(self) -> Iterator[Rest]:
+        """What is at rest."""
+        return iter(())
 
     def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:
         raise NotImplementedError
@@ -250,6 +292,7 @@ class FullContext(FetchContext):
     requested: list[FetchTarget]
     uses_topic_ids: bool
     privileged: bool
+    times: FetchTimes = field(factory=FetchTimes)
 
     def targets(self) -> Iterator[FetchTarget]:
         return iter(self.requested)
@@ -257,12 +300,16 @@ class FullContext(FetchContext):
     def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:
         partitions = {
             reply.target.key: _CachedPartition(
-                reply.target, reply.data.high_watermark, reply.data.log_start_offset
+                reply.target, reply.data.high_watermark, reply.data.log_start_offset, reply.rest
             )
             for reply in replies
         }
         session_id = self.cache.create(
-            partitions, privileged=self.privileged, uses_topic_ids=self.uses_topic_ids, now_ms=now_ms
+            partitions,
+            privileged=self.privileged,
+            uses_topic_ids=self.uses_topic_ids,
+            now_ms=now_ms,
+            times=self.times,
         )
         return FetchOutcome(ErrorCode.NONE, session_id, replies)
 
@@ -275,11 +322,22 @@ class IncrementalContext(FetchContext):
     expected_epoch: int
     topic_name: Callable[[TopicId], str | None]
 
+    @property
+    def times(self) -> FetchTimes:
+        return self.session.times
+
     def targets(self) -> Iterator[FetchTarget]:
         for cached in list(self.session.partitions.values()):
+            if cached.is_at_rest:
+                continue
             if cached.target.topic is None:
                 cached.target.topic = self.topic_name(cached.target.topic_id)
             yield cached.target
+
+    def rests(self) -> Iterator[Rest]:
+        for cached in self.session.partitions.values():
+            if cached.rest is not None and not cached.rest.is_over:
+                yield cached.rest
 
     def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:  # noqa: ARG002
         if self.session.epoch != self.expected_epoch:
@@ -311,7 +369,8 @@ def open_context(
             cache.remove(request.session_id)
         if request.session_epoch == FINAL_EPOCH:
             return SessionlessContext(request.targets)
-        return FullContext(cache, request.targets, request.uses_topic_ids, request.privileged)
+        times = FetchTimes(now_ms)
+        return FullContext(cache, request.targets, request.uses_topic_ids, request.privileged, times)
     return _resume(cache, request, topic_name, now_ms)
 
 
@@ -333,5 +392,6 @@ def _resume(
         cache.remove(session.session_id)
         return SessionlessContext([])
     cache.touch(session, now_ms)
+    session.times.last_ms = now_ms
     session.epoch = 1 if session.epoch == _MAX_EPOCH else session.epoch + 1
     return IncrementalContext(session, session.epoch, topic_name)

@@ -17,7 +17,7 @@ ids (KIP-516); 16 the current leader in refusals (KIP-951).
 Left out: tiered storage.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import trio
 from attrs import Factory, define, frozen
@@ -38,6 +38,7 @@ from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, BrokerId, TopicPartition
 from pybroker.protocol.messages import FetchRequest, FetchResponse
+from pybroker.replication.isr import FetchTimes
 from pybroker.replication.partition import FetchedData, Isolation, Partition
 from pybroker.replication.replicas import Replicas
 from pybroker.replication.waiters import WaiterSet, waiting_on
@@ -93,26 +94,27 @@ class FetchHandler:
         )
 
     async def _harvest(self, ctx: RequestContext, request: FetchRequest, context: FetchContext) -> _Harvest:
-        targets = list(context.targets())
-        harvest = self._read(ctx, request, targets, is_first_look=True)
-        if not targets or self._is_enough(harvest, request):
+        harvest = self._read(ctx, request, context, is_first_look=True)
+        if self._is_enough(harvest, request) or not (waiters := self._waiters(request, context)):
             return harvest
-        hosted = (
-            self.replicas.find(TopicPartition(target.topic or "", target.partition)) for target in targets
-        )
-        with (
-            waiting_on(
-                _waiters(request, partition) for partition in hosted if partition is not None
-            ) as waiter,
-            trio.move_on_after(request.max_wait_ms / 1000),
-        ):
+        with waiting_on(waiters) as waiter, trio.move_on_after(request.max_wait_ms / 1000):
             while not self._is_enough(harvest, request):
                 harvest.release()
                 harvest = _Harvest()
                 await waiter.sleep()
-                harvest = self._read(ctx, request, targets)
+                harvest = self._read(ctx, request, context)
             return harvest
-        return self._read(ctx, request, targets)
+        return self._read(ctx, request, context)
+
+    def _waiters(self, request: FetchRequest, context: FetchContext) -> list[WaiterSet]:
+        """What has to change for this request to find more."""
+        is_follower = _replica_id(request) >= 0
+        found: list[WaiterSet] = [rest.waiters for rest in context.rests()]
+        for target in context.targets():
+            partition = self.replicas.find(TopicPartition(target.topic or "", target.partition))
+            if partition is not None:
+                found.append(partition.append_waiters if is_follower else partition.waiters)
+        return found
 
     def _is_enough(self, harvest: _Harvest, request: FetchRequest) -> bool:
         return (
@@ -126,7 +128,7 @@ class FetchHandler:
         self,
         ctx: RequestContext,
         request: FetchRequest,
-        targets: Iterable[FetchTarget],
+        context: FetchContext,
         *,
         is_first_look: bool = False,
     ) -> _Harvest:
@@ -135,10 +137,17 @@ class FetchHandler:
         room = min(request.max_bytes, self.max_bytes)
         whole_batch = ctx.api_version >= FIRST_VERSION_WITH_REPLY_LIMIT
         failed = []
-        for target in targets:
+        for target in context.targets():
             try:
                 fetched = self._read_partition(
-                    ctx, request, target, min(room, target.max_bytes), isolation, whole_batch, is_first_look
+                    ctx,
+                    request,
+                    target,
+                    min(room, target.max_bytes),
+                    isolation,
+                    whole_batch,
+                    is_first_look,
+                    context.times,
                 )
             except ApiError as error:
                 failed.append(PartitionReply(target, _refusal(ctx, target, error)))
@@ -152,7 +161,7 @@ class FetchHandler:
                 harvest.slices.append(fetched.read.slice)
                 harvest.size += fetched.read.size_in_bytes
                 room = max(0, room - fetched.read.size_in_bytes)
-            harvest.replies.append(PartitionReply(target, _found(target, fetched)))
+            harvest.replies.append(PartitionReply(target, _found(target, fetched), fetched.rest))
         harvest.replies.extend(failed)
         return harvest
 
@@ -165,6 +174,7 @@ class FetchHandler:
         isolation: Isolation,
         whole_batch: bool,
         is_first_look: bool,
+        times: FetchTimes,
     ) -> FetchedData:
         partition = self._partition(ctx, request, target)
         if max_bytes < 0:
@@ -190,6 +200,7 @@ class FetchHandler:
             current_leader_epoch=target.current_leader_epoch,
             log_start_offset=target.log_start_offset,
             is_first_look=is_first_look,
+            times=times,
         )
 
     def _partition(self, ctx: RequestContext, request: FetchRequest, target: FetchTarget) -> Partition:
@@ -205,10 +216,6 @@ class FetchHandler:
         if ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS and partition.topic_id != target.topic_id:
             raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)
         return partition
-
-
-def _waiters(request: FetchRequest, partition: Partition) -> WaiterSet:
-    return partition.append_waiters if _replica_id(request) >= 0 else partition.waiters
 
 
 def _replica_id(request: FetchRequest) -> BrokerId:

@@ -19,6 +19,13 @@ IsEligible = Callable[[BrokerId], bool]
 
 
 @define
+class FetchTimes:
+    """When a follower's fetch session was last used; its one writer is the session's connection."""
+
+    last_ms: int = 0
+
+
+@define
 class Follower:
     """One follower, by its fetches. Its one writer is the leader's :class:`Leadership`.
 
@@ -27,6 +34,8 @@ class Follower:
         last_caught_up_ms: when its log was last as long as the leader's.
         last_fetch_ms: when it fetched last.
         leader_end_then: the leader's log end offset at that time.
+        rests_with: set while it has everything and its fetches are not looked at one by one; they are in
+            these times.
     """
 
     log_end_offset: Offset = UNKNOWN_OFFSET
@@ -34,6 +43,7 @@ class Follower:
     last_caught_up_ms: int = 0
     last_fetch_ms: int = 0
     leader_end_then: Offset = UNKNOWN_OFFSET
+    rests_with: FetchTimes | None = None
 
     def note_fetch(self, offset: Offset, log_start_offset: Offset, leader_end: Offset, now_ms: int) -> None:
         """It has asked for ``offset``. Having reached the end as it was at the fetch before, it was caught up
@@ -46,6 +56,14 @@ class Follower:
         self.log_start_offset = log_start_offset
         self.leader_end_then = max(leader_end, self.leader_end_then)
         self.last_fetch_ms = now_ms
+        self.rests_with = None
+
+    def end_rest(self) -> None:
+        """The leader's log is about to grow: until its last fetch this follower was caught up."""
+        times, self.rests_with = self.rests_with, None
+        if times is not None:
+            self.last_fetch_ms = max(self.last_fetch_ms, times.last_ms)
+            self.last_caught_up_ms = max(self.last_caught_up_ms, times.last_ms)
 
     def is_caught_up(self, leader_end: Offset, now_ms: int, max_lag_ms: int) -> bool:
         """Whether it has everything, or had not long ago."""
@@ -150,6 +168,7 @@ class Leadership:
                 follower = Follower(last_caught_up_ms=since_ms)
             else:
                 follower.last_caught_up_ms = follower.last_fetch_ms = since_ms
+                follower.rests_with = None
                 follower.leader_end_then = log_end_offset
             self.followers[broker_id] = follower
         self.leader_epoch = leader_epoch
@@ -157,6 +176,12 @@ class Leadership:
         self.epoch_start_offset = log_end_offset
         self.isr = isr
         self.proposal = None
+
+    def log_grows(self) -> None:
+        """Records were appended. To be called before anybody looks at the followers again."""
+        for follower in self.followers.values():
+            if follower.rests_with is not None:
+                follower.end_rest()
 
     @property
     def maximal_isr(self) -> Collection[BrokerId]:

@@ -28,7 +28,7 @@ from pybroker.model.ids import (
 from pybroker.records.header import NO_SEQUENCE
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
-from pybroker.replication.isr import Answer, Follower, IsEligible, Leadership, Proposal, Settled
+from pybroker.replication.isr import Answer, FetchTimes, Follower, IsEligible, Leadership, Proposal, Settled
 from pybroker.replication.topic_settings import PartitionSettings
 from pybroker.replication.waiters import WaiterSet
 from pybroker.storage.errors import UnexpectedAppendOffset
@@ -90,6 +90,27 @@ class FetchedData:
     preferred_replica: BrokerId | None = None
     """Who is nearer to the reader, and shall be asked instead."""
 
+    rest: "Rest | None" = None
+    """Until this is over there is nothing new for the follower that was answered."""
+
+
+@frozen
+class Rest:
+    """A follower has everything of ``partition`` as it was after so many changes."""
+
+    partition: "Partition"
+    changes: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is something new."""
+        return self.partition.changes != self.changes
+
+    @property
+    def waiters(self) -> WaiterSet:
+        """Where to wait for that."""
+        return self.partition.append_waiters
+
 
 def _nobody_asks(_partition: "Partition", _proposal: Proposal) -> None:
     return
@@ -119,6 +140,7 @@ class Partition:
         leadership: what it knows of its followers; None unless it is led here.
         waiters: requests that wait for the high watermark, or for another leader.
         append_waiters: followers that wait for records. Another leader wakes them too.
+        changes: grows with everything that a follower has to be told of.
     """
 
     def __init__(
@@ -140,6 +162,7 @@ class Partition:
         self.leadership: Leadership | None = None
         self.waiters = WaiterSet()
         self.append_waiters = WaiterSet()
+        self.changes = 0
         self.is_offline = False
         """Whether the disk under the log has failed. Nothing is served any more."""
         self._broker_id = broker_id
@@ -194,6 +217,7 @@ class Partition:
             self._wake()
 
     def _wake(self) -> None:
+        self.changes += 1
         self.waiters.wake_all()
         self.append_waiters.wake_all()
 
@@ -289,6 +313,9 @@ class Partition:
         """Append as leader; the caller has checked leadership. Raises what the Log raises."""
         info = self.log.append_as_leader(batch, self.state.leader_epoch, origin, guard)
         if not info.duplicate:
+            self.changes += 1
+            if self.leadership is not None:
+                self.leadership.log_grows()
             self.append_waiters.wake_all()
             self._advance_high_watermark()
         return info
@@ -310,6 +337,7 @@ class Partition:
             self.waiters.wake_all()
 
     def _set_high_watermark(self, offset: Offset) -> None:
+        self.changes += 1
         self.high_watermark = offset
         self.log.on_high_watermark(offset)
 
@@ -434,12 +462,15 @@ class Partition:
         current_leader_epoch: LeaderEpoch,
         log_start_offset: Offset,
         is_first_look: bool,
+        times: FetchTimes,
     ) -> FetchedData:
         """Read for a follower, up to the log end, and note how far it has come.
 
         Args:
             log_start_offset: the follower's.
             is_first_look: False when a request that has waited looks again: the follower has not moved since.
+            times: of the follower's fetches in this session. While it has everything it need not be looked at
+                again before there is something new: the answer says so.
 
         Raises:
             ApiError: OFFSET_OUT_OF_RANGE as for :meth:`read`; UNKNOWN_LEADER_EPOCH, or NOT_LEADER_OR_FOLLOWER
@@ -458,7 +489,11 @@ class Partition:
         read = self.log.read(offset, max_bytes, min_one_batch=min_one_batch)
         if is_first_look:
             self._note_fetch(broker_id, follower, offset, log_start_offset)
-        return self._fetched(read, None)
+        fetched = self._fetched(read, None)
+        if offset == self.log.log_end_offset and broker_id in self.isr:
+            follower.rests_with = times
+            return evolve(fetched, rest=Rest(self, self.changes))
+        return fetched
 
     def _note_fetch(
         self, broker_id: BrokerId, follower: Follower, offset: Offset, log_start_offset: Offset
