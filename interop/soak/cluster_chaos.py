@@ -1,8 +1,9 @@
 """Three brokers on a real ZooKeeper, clients at work, and trouble: what is acknowledged must be there.
 
-Run ``python -m interop.soak.cluster_chaos [--rounds 100] [--seed 1]``. Each round kills a broker,
+Run ``python -m interop.soak.cluster_chaos [--rounds 100] [--parts 5] [--seed 1]``. Each round kills a broker,
 stops one for longer than its session lives, restarts ZooKeeper, or cuts the link between two brokers, and
-goes on when the cluster is whole again. Ends with 1 when
+goes on when the cluster is whole again. A part is a cluster of its own; a run goes on after the parts that an
+earlier one has finished. Ends with 1 when
 
 - an acknowledged record is missing, is there twice, or is out of its producer's order,
 - replicas differ in a single batch,
@@ -11,23 +12,31 @@ goes on when the cluster is whole again. Ends with 1 when
 """
 
 import argparse
+import json
+import math
 import random
+import statistics
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from interop.soak.load import Load
 from interop.support.cluster import BROKER_IDS, SESSION_TIMEOUT_MS, BrokerCluster
+from interop.support.maven import CACHE
 from interop.support.waiting import wait_until
 from pybroker.model.ids import TopicPartition
 from tests.support.history import wrong_in_commits, wrong_in_log, wrong_in_replicas
 
 TABLE = Path(__file__).parent / "results" / "cluster-chaos.md"
+FINISHED = CACHE / "cluster-chaos"
+"""Where finished parts are remembered: a run that was broken off goes on after them."""
+
 TOPIC = "chaos"
 TOPICS = (TOPIC, "__consumer_offsets")
 LONGER_THAN_SESSION_S = SESSION_TIMEOUT_MS / 1000 + 2
@@ -40,7 +49,6 @@ class Chaos:
     seed: int
     partitions: int = 6
     cluster: BrokerCluster = field(factory=BrokerCluster)
-    rounds: Counter[str] = field(factory=Counter)
     whole_after_s: dict[str, list[float]] = field(factory=dict)
     wrong: list[str] = field(factory=list)
     rng: random.Random = field(init=False)
@@ -82,7 +90,6 @@ class Chaos:
         before = self.load.acknowledged
         kinds[kind]()
         took_s = self.cluster.wait_until_whole(TOPICS)
-        self.rounds[kind] += 1
         self.whole_after_s.setdefault(kind, []).append(took_s)
         print(
             f"round {number}: {kind}, whole again after {took_s:.1f} s; "
@@ -135,36 +142,25 @@ class Chaos:
             for tp, replicas in self.cluster.replicas(topic).items():
                 self.wrong += wrong_in_replicas(tp, replicas)
 
-    def table(self) -> str:
+    def result(self) -> dict[str, Any]:
         """What happened, and what came of it."""
-        load = self.load
-        lines = [
-            "| trouble | rounds | seconds until the cluster was whole, median | worst |",
-            "|--|--|--|--|",
-        ]
-        for kind, count in sorted(self.rounds.items()):
-            times = sorted(self.whole_after_s[kind])
-            lines.append(f"| {kind} | {count} | {times[len(times) // 2]:.1f} | {times[-1]:.1f} |")
-        trouble = ", ".join(f"{name} {count}" for name, count in load.trouble.most_common(8)) or "none"
-        return (
-            f"Seed {self.seed}, {sum(self.rounds.values())} rounds in {self.seconds:.0f} s; "
-            f"{load.acknowledged:,} records acknowledged, {load.consumed:,} consumed, "
-            f"{len(load.history.commits):,} offset commits.\n\n"
-            + "\n".join(lines)
-            + f"\n\nErrors that clients handled by themselves: {trouble}.\n\n"
-            + ("Everything held.\n" if not self.wrong else "\n".join(f"- {one}" for one in self.wrong) + "\n")
-        )
+        return {
+            "seed": self.seed,
+            "seconds": round(self.seconds),
+            "acknowledged": self.load.acknowledged,
+            "consumed": self.load.consumed,
+            "commits": len(self.load.history.commits),
+            "whole_after_s": self.whole_after_s,
+            "trouble": dict(self.load.trouble),
+            "wrong": self.wrong,
+        }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m interop.soak.cluster_chaos", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", action="store_true", help="leave the brokers' folders when it fails")
-    options = parser.parse_args()
-    chaos = Chaos(options.seed)
+def run_part(seed: int, rounds: int, *, keep: bool) -> dict[str, Any]:
+    """A cluster of its own, and its result."""
+    chaos = Chaos(seed)
     try:
-        chaos.run(options.rounds)
+        chaos.run(rounds)
     except AssertionError as error:
         chaos.wrong.append(str(error))
         for broker_id, broker in chaos.cluster.brokers.items():
@@ -172,14 +168,70 @@ def main() -> int:
     finally:
         chaos.load.stop()
         chaos.cluster.stop()
-    print(chaos.table())
-    if chaos.wrong and options.keep:
+    if chaos.wrong and keep:
         print(f"kept: {chaos.cluster.folder}", file=sys.stderr)
     else:
         chaos.cluster.remove()
+    return chaos.result()
+
+
+def table(parts: list[dict[str, Any]]) -> str:
+    """The results of all parts as one."""
+    times: dict[str, list[float]] = {}
+    trouble: Counter[str] = Counter()
+    for part in parts:
+        trouble.update(part["trouble"])
+        for kind, found in part["whole_after_s"].items():
+            times.setdefault(kind, []).extend(found)
+    lines = [
+        "| trouble | rounds | seconds from its end until the cluster was whole, median | worst |",
+        "|--|--|--|--|",
+    ]
+    for kind, found in sorted(times.items()):
+        lines.append(f"| {kind} | {len(found)} | {statistics.median(found):.1f} | {max(found):.1f} |")
+    wrong = [one for part in parts for one in part["wrong"]]
+    handled = ", ".join(f"{name} {count}" for name, count in trouble.most_common(8)) or "none"
+    seeds = ", ".join(str(part["seed"]) for part in parts)
+
+    def total(name: str) -> int:
+        return sum(part[name] for part in parts)
+
+    return (
+        f"Seeds {seeds}: {sum(map(len, times.values()))} rounds in {total('seconds')} s; "
+        f"{total('acknowledged'):,} records acknowledged, {total('consumed'):,} consumed, "
+        f"{total('commits'):,} offset commits.\n\n"
+        + "\n".join(lines)
+        + f"\n\nErrors that clients handled by themselves: {handled}.\n\n"
+        + ("Everything held.\n" if not wrong else "\n".join(f"- {one}" for one in wrong) + "\n")
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m interop.soak.cluster_chaos", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1, help="of the first part; the next one has the next")
+    parser.add_argument(
+        "--parts", type=int, default=5, help="clusters one after the other, that share the rounds"
+    )
+    parser.add_argument("--again", action="store_true", help="do not go on with what an earlier run has left")
+    parser.add_argument("--keep", action="store_true", help="leave the brokers' folders when it fails")
+    options = parser.parse_args()
+    rounds = math.ceil(options.rounds / options.parts)
+    FINISHED.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for seed in range(options.seed, options.seed + options.parts):
+        file = FINISHED / f"{seed}-{rounds}.json"
+        if options.again or not file.exists():
+            part = run_part(seed, rounds, keep=options.keep)
+            if not part["wrong"]:
+                file.write_text(json.dumps(part))
+        else:
+            part = json.loads(file.read_text())
+        parts.append(part)
+    print(table(parts))
     if options.rounds >= parser.get_default("rounds"):
-        TABLE.write_text(f"# A cluster in trouble\n\n{chaos.table()}")
-    return 1 if chaos.wrong else 0
+        TABLE.write_text(f"# A cluster in trouble\n\n{table(parts)}")
+    return 1 if any(part["wrong"] for part in parts) else 0
 
 
 if __name__ == "__main__":

@@ -57,14 +57,15 @@ class Load:
 
     def stop(self) -> None:
         """Producers first, whose last records are waited for; then the consumers."""
-        self._ending.set()
-        for thread in self._producers:
-            thread.join(120)
-        self._consumers_ending.set()
-        for thread in self._consumers:
-            thread.join(60)
-        if any(thread.is_alive() for thread in (*self._producers, *self._consumers)):
-            self.errors.append("a client does not come to its end")
+        for ending, threads in (
+            (self._ending, self._producers),
+            (self._consumers_ending, self._consumers),
+        ):
+            ending.set()
+            for thread in filter(threading.Thread.is_alive, threads):
+                thread.join(120)
+                if thread.is_alive():
+                    self.errors.append("a client does not come to its end")
 
     def _guard(self, work, name: str) -> None:
         try:
