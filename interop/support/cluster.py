@@ -154,7 +154,7 @@ class BrokerCluster:
         for broker_id in BROKER_IDS:
             for directory in sorted((self.folder / str(broker_id) / "data").glob(f"{topic}-*")):
                 tp = TopicPartition(topic, int(directory.name.rpartition("-")[2]))
-                found.setdefault(tp, {})[broker_id] = _batches(directory)
+                found.setdefault(tp, {})[broker_id] = batches_in(directory)
         for by_broker in found.values():
             start = max(batches[0][0] if batches else 0 for batches in by_broker.values())
             for broker_id, batches in by_broker.items():
@@ -177,7 +177,8 @@ def sees_all_in_sync(bootstrap: str, topics: Sequence[str]) -> bool:
     return False
 
 
-def _batches(directory: Path) -> list[tuple[Offset, bytes]]:
+def batches_in(directory: Path) -> list[tuple[Offset, bytes]]:
+    """The batches of one replica, from its files."""
     found: list[tuple[Offset, bytes]] = []
     for segment in sorted(directory.glob("*.log")):
         data = memoryview(segment.read_bytes())
