@@ -49,6 +49,22 @@ class Run:
     def __attrs_post_init__(self) -> None:
         self.load = Load(self.cluster.bootstrap, TOPIC, PARTITIONS)
 
+    def whole(self, rounds: int) -> None:
+        """Everything, the clients' end included; what fails is among ``wrong``."""
+        try:
+            self.begin()
+            for number in range(1, rounds + 1):
+                self.kill(number)
+            self.roll()
+            tell(self.cluster.memory())
+            self.end()
+        except AssertionError as error:
+            self.wrong.append(str(error))
+            for service in (ZOOKEEPER, *BROKERS):
+                tell(f"--- {service}\n{self.cluster.log(service)}")
+        finally:
+            self.load.stop()
+
     def begin(self) -> None:
         """The topic, the clients, and what compose.yaml promises."""
         admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap})
@@ -160,18 +176,8 @@ def main() -> int:
         tell(f"seed {options.seed}: building and starting the cluster")
         try:
             cluster.up()
-            run.begin()
-            for number in range(1, options.rounds + 1):
-                run.kill(number)
-            run.roll()
-            tell(cluster.memory())
-            run.end()
-        except AssertionError as error:
-            run.wrong.append(str(error))
-            for service in (ZOOKEEPER, *BROKERS):
-                tell(f"--- {service}\n{cluster.log(service)}")
+            run.whole(options.rounds)
         finally:
-            run.load.stop()
             cluster.down()
     print(f"Seed {options.seed}, {options.rounds} rounds. {run.table()}")
     return 1 if run.wrong else 0
