@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import frozen
 from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
 
 from interop.support.zookeeper import ZooKeeperServer
 
@@ -38,15 +39,19 @@ def read_tree(server: ZooKeeperServer, chroot: str, auth: tuple[str, str] | None
 
 
 def _read(client: KazooClient, path: str, tree: dict[str, Node]) -> None:
-    data, stat = client.get(path or "/")
-    acls, _ = client.get_acls(path or "/")
+    try:
+        data, stat = client.get(path or "/")
+        acls, _ = client.get_acls(path or "/")
+        names = client.get_children(path or "/")
+    except NoNodeError:
+        return  # deleted while it was read
     tree[path or "/"] = Node(
         _decode(data or b""),
         stat.version,
         stat.ephemeralOwner != 0,
         tuple(sorted((acl.perms, acl.id.scheme, acl.id.id) for acl in acls)),
     )
-    for name in sorted(client.get_children(path or "/")):
+    for name in sorted(names):
         _read(client, f"{path}/{name}", tree)
 
 
