@@ -65,6 +65,10 @@ def _both_positive(apache: Plain, pybroker: Plain, _known: Correspondence) -> bo
     return all(isinstance(time, int) and time > 0 for time in (apache, pybroker))
 
 
+def _forgotten_start(apache: Plain, pybroker: Plain, _known: Correspondence) -> bool:
+    return isinstance(apache, int) and apache > 0 and pybroker == -1
+
+
 def _any(_apache: Plain, _pybroker: Plain, _known: Correspondence) -> bool:
     return True
 
@@ -159,7 +163,8 @@ RULES: tuple[Rule, ...] = (
          "the same: all that Kafka's answer to such a request holds is the error", label=".*null.*"),
     Rule("ListGroups", r"groups\.group_state", _values("PreparingRebalance", "CompletingRebalance"),
          "Kafka stops half-way in the rebalance of a member whose subscription it cannot read"),
-    Rule("InitProducerId|Fetch|DescribeProducers", r"(.*\.)?producer_id", _id("producer id", -1),
+    Rule("InitProducerId|Fetch|DescribeProducers|DescribeTransactions|ListTransactions",
+         r"(.*\.)?producer_id", _id("producer id", -1),
          "producer ids come from blocks that each counts by itself"),
     Rule("Fetch", r".*\.left_over_bytes", _kafka_more,
          "Kafka cuts a reply in the middle of a batch, and pads what it converts to old formats with bytes "
@@ -195,6 +200,11 @@ RULES: tuple[Rule, ...] = (
     Rule("Produce", r".*\.log_append_time_ms", _both_positive, "append time is the clock's"),
     Rule("Fetch|ListOffsets", r".*timestamp", _both_positive, "append time is the clock's",
          label=".*append.time.*"),
+    Rule("Fetch|DescribeProducers|DescribeTransactions", r".*(timestamp|start_time_ms)", _both_positive,
+         "markers, and the time at which a transaction began, are the clock's", label="txn .*"),
+    Rule("DescribeTransactions", r".*transaction_start_time_ms", _forgotten_start,
+         "Kafka 3.9 tells when the last transaction began even after another producer came; 4 does not",
+         label="txn .*"),
     Rule("Fetch", r".*\.batches\.max_timestamp", _both_positive,
          "pybroker trusts the largest timestamp in a header unless pybroker.record.validation is full",
          label="read all of .*"),

@@ -156,13 +156,16 @@ class ProduceHandler:
         tp = TopicPartition(topic or "", data.index)
         reply = ProduceResponse.PartitionProduceResponse(index=data.index, base_offset=UNKNOWN_OFFSET)
         outcome = _Outcome(reply, tp)
+        if (refusal := confirmed.refusals.get(tp)) is not None:
+            # The log was not asked: nothing is told of it.
+            _refuse(reply, refusal)
+            return outcome
         try:
             if topic is None:
                 raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
             partition = self._partition(ctx, request.acks, tp)
-            guard = confirmed.guard(tp)
             batch = await self._validate(ctx, partition, data.records)
-            info = _append_as_leader(partition, batch, request.acks, guard)
+            info = _append_as_leader(partition, batch, request.acks, confirmed.guards.get(tp))
             outcome.leadership = partition.leadership
             if partition.log.flush_is_due:
                 await flush(partition.log, self.storage)

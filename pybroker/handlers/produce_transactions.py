@@ -38,23 +38,12 @@ class Confirmed:
     """What is known of the partitions of one request.
 
     Attributes:
-        guards: by partition whose transaction was asked about.
+        guards: what the log wants to see, by partition whose transaction was asked about.
         refusals: why a partition may not be written.
     """
 
     guards: Mapping[TopicPartition, object] = field(factory=dict)
     refusals: Mapping[TopicPartition, ApiError] = field(factory=dict)
-
-    def guard(self, tp: TopicPartition) -> object | None:
-        """What the log wants to see; None when nobody had to be asked.
-
-        Raises:
-            ApiError: the coordinator does not agree.
-        """
-        refused = self.refusals.get(tp)
-        if refused is not None:
-            raise refused
-        return self.guards.get(tp)
 
 
 NOTHING_TO_CONFIRM = Confirmed()

@@ -13,6 +13,7 @@ from interop.differential.scenarios import (
     producing,
     security,
     topics,
+    transactions,
 )
 from interop.differential.scenarios.world import World
 
@@ -37,6 +38,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     ("group requests", MEMBERSHIP, groups.requests),
     ("group offsets", MEMBERSHIP | {8, 9}, groups.offsets),
     ("group administration", MEMBERSHIP | {8, 15, 16, 42, 47}, groups.administration),
+    ("transactions", frozenset({22, 24, 25, 26, 28, 65, 66}), transactions.transactions),
+    ("transaction administration", frozenset({27, 65, 66}), transactions.administration),
     ("delete records", frozenset({21}), admin.records),
     ("create partitions", frozenset({37}), admin.partitions),
     ("configurations", frozenset({32, 33, 44}), admin.configs),
