@@ -3,7 +3,15 @@
 import pytest
 
 from pybroker.model.ids import TopicPartition
-from tests.support.history import Commit, History, Sent, wrong_in_commits, wrong_in_log, wrong_in_replicas
+from tests.support.history import (
+    Commit,
+    History,
+    Sent,
+    wrong_in_commits,
+    wrong_in_copy,
+    wrong_in_log,
+    wrong_in_replicas,
+)
 
 TP = TopicPartition("orders", 0)
 
@@ -80,3 +88,34 @@ def test_replicas() -> None:
     assert "differ from offset 3" in wrong_in_replicas(TP, {0: batches, 1: [(0, b"abc"), (3, b"dEf")]})[0]
     assert "differ from offset 2" in wrong_in_replicas(TP, {0: batches, 1: [(0, b"abc"), (2, b"def")]})[0]
     assert "2 batches" in wrong_in_replicas(TP, {0: batches, 1: batches[:1]})[0]
+
+
+def test_a_good_copy() -> None:
+    source = [*log(0, 1), *log(0, producer="b"), *log(2)]
+    assert wrong_in_copy(TP, source, list(source)) == []
+
+
+@pytest.mark.parametrize(
+    ("copy", "complaint"),
+    [
+        (log(0, 2), "not copied"),
+        (log(0, 1), "not copied"),
+        (log(0, 1, 1, 2), "more than once"),
+        (log(0, 1, 2, 0), "more than once"),
+        (log(0, 1, 2, 3), "not of the source"),
+        (log(0, 2, 1), "the order"),
+        ([], "3 records were not copied"),
+    ],
+    ids=[
+        "lost in between",
+        "lost at the end",
+        "twice",
+        "twice, later",
+        "from nowhere",
+        "swapped",
+        "all lost",
+    ],
+)
+def test_bad_copies(copy: list[Sent], complaint: str) -> None:
+    (wrong,) = wrong_in_copy(TP, log(0, 1, 2), copy)
+    assert complaint in wrong

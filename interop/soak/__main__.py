@@ -12,6 +12,7 @@ KINDS = {
     "many-partitions": "interop.soak.many_partitions",
     "cluster-chaos": "interop.soak.cluster_chaos",
     "rebalance-storms": "interop.soak.rebalance_storms",
+    "exactly-once": "interop.soak.exactly_once",
 }
 
 

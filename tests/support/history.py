@@ -4,6 +4,7 @@ A record is known by its producer and by its number: a producer numbers what it 
 on, without gaps, and sends in that order.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from attrs import define, field, frozen
@@ -109,4 +110,24 @@ def wrong_in_replicas(
                 wrong.append(
                     f"{partition}: broker {first} has {len(ours)} batches, broker {other} {len(theirs)}"
                 )
+    return wrong
+
+
+def wrong_in_copy(partition: TopicPartition, source: Sequence[Sent], copy: Sequence[Sent]) -> list[str]:
+    """Whether a partition that was copied exactly once is the same as its source, record by record."""
+    wrong = []
+    found = Counter(copy)
+    expected = set(source)
+    missing = [sent for sent in source if sent not in found]
+    if missing:
+        wrong.append(f"{partition}: {len(missing)} records were not copied, the first is {missing[0]}")
+    doubled = [sent for sent, count in found.items() if count > 1]
+    if doubled:
+        wrong.append(f"{partition}: {len(doubled)} records were copied more than once, as {doubled[0]}")
+    foreign = [sent for sent in found if sent not in expected]
+    if foreign:
+        wrong.append(f"{partition}: {len(foreign)} records are not of the source, as {foreign[0]}")
+    if not wrong and list(source) != list(copy):
+        place = next(place for place, pair in enumerate(zip(source, copy, strict=True)) if pair[0] != pair[1])
+        wrong.append(f"{partition}: from place {place} on the order is another one: {copy[place]}")
     return wrong
