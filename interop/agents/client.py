@@ -16,6 +16,7 @@ from interop.support.client import (
     Reader,
     Received,
     Traits,
+    TransactionalProducer,
 )
 from interop.support.waiting import Deadline
 
@@ -70,6 +71,14 @@ class AgentClient:
         opened = self._call("openReader", topic=topic, partition=partition, offset=offset)
         return _Reader(self._agent, opened["id"])
 
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        opened = self._call("openTransactional", transactionalId=transactional_id)
+        return _TransactionalProducer(self._agent, opened["id"])
+
+    def committed_reader(self, topic: str, partition: int, offset: int) -> Reader:
+        opened = self._call("openCommittedReader", topic=topic, partition=partition, offset=offset)
+        return _Reader(self._agent, opened["id"])
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         return _offset(self._call("offsetAt", topic=topic, partition=partition, timestampMs=timestamp_ms))
 
@@ -111,6 +120,20 @@ class _Producer(Producer):
 
     def close(self) -> None:
         self._agent.call("closeProducer", CALL_TIMEOUT_S, id=self._id)
+
+
+class _TransactionalProducer(_Producer, TransactionalProducer):
+    def begin(self) -> None:
+        self._agent.call("begin", CALL_TIMEOUT_S, id=self._id)
+
+    def send_offsets(self, member: GroupMember, group: str) -> None:
+        raise NotImplementedError(f"positions of {member} in {group} apart from the library's own sessions")
+
+    def commit(self) -> None:
+        self._agent.call("end", CALL_TIMEOUT_S, id=self._id, commit=True)
+
+    def abort(self) -> None:
+        self._agent.call("end", CALL_TIMEOUT_S, id=self._id, commit=False)
 
 
 class _Consumer:

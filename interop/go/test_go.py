@@ -15,6 +15,7 @@ from interop.go.libraries import start
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
+from interop.support.transaction_journeys import TransactionJourneys
 
 QUICK = [pytest.param("franz", id="franz-go")]
 WHOLE = [
@@ -57,6 +58,19 @@ class TestGoGroups(GroupJourneys, MoreGroupJourneys):
             pytest.skip("not in this client: subscription by pattern")
         if name == "test_many_topics" and library == "segmentio":
             pytest.skip("not in this client: many partitions, each of which costs it connections")
+
+
+class TestGoTransactions(TransactionJourneys):
+    """Transactions of franz-go."""
+
+    @pytest.fixture(scope="class", params=QUICK)
+    def library(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture(autouse=True)
+    def _left_out(self, request: pytest.FixtureRequest) -> None:
+        if request.node.originalname == "test_offsets":
+            pytest.skip("not in this client: offsets of a consumer that is not the producer itself")
 
 
 class TestGoAutoCreation(AutoCreationJourneys):

@@ -21,6 +21,7 @@ from interop.support.client import (
     Reader,
     Received,
     Traits,
+    TransactionalProducer,
 )
 from interop.support.waiting import Deadline, wait_until
 
@@ -95,6 +96,13 @@ class KafkaPython:
     def reader(self, topic: str, partition: int, offset: int) -> Reader:
         return _Reader(self._settings, TopicPartition(topic, partition), offset)
 
+    def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        return _TransactionalProducer(self._settings, transactional_id)
+
+    def committed_reader(self, topic: str, partition: int, offset: int) -> Reader:
+        settings = {**self._settings, "isolation_level": "read_committed"}
+        return _Reader(settings, TopicPartition(topic, partition), offset)
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         where = TopicPartition(topic, partition)
         found = self._asker.offsets_for_times({where: timestamp_ms})[where]
@@ -159,9 +167,10 @@ class OldFormatKafkaPython(KafkaPython):
 
 
 class _Producer(Producer):
-    def __init__(self, common: Settings, settings: ProducerSettings) -> None:
+    def __init__(self, common: Settings, settings: ProducerSettings, **further: Any) -> None:
         self._producer = KafkaProducer(
             **common,
+            **further,
             acks=settings.acks if settings.acks == "all" else int(settings.acks),
             compression_type=None if settings.codec == "none" else settings.codec,
             linger_ms=5,
@@ -190,6 +199,26 @@ class _Producer(Producer):
 
     def close(self) -> None:
         self._producer.close(timeout=5)
+
+
+class _TransactionalProducer(_Producer, TransactionalProducer):
+    def __init__(self, common: Settings, transactional_id: str) -> None:
+        super().__init__(common, ProducerSettings(idempotent=True), transactional_id=transactional_id)
+        self._producer.init_transactions()
+
+    def begin(self) -> None:
+        self._producer.begin_transaction()
+
+    def send_offsets(self, member: GroupMember, group: str) -> None:  # noqa: ARG002
+        assert isinstance(member, PolledMember)
+        member.send_positions(self._producer)
+
+    def commit(self) -> None:
+        self._producer.commit_transaction()
+
+    def abort(self) -> None:
+        self._producer.abort_transaction()
+        self._futures.clear()
 
 
 class _Reader(Reader):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition  # type: ignore[import-untyped]
+from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 
 from interop.support.client import GroupMember, Received
 
@@ -44,8 +45,23 @@ class PolledMember(GroupMember):
         return self._assignment
 
     def commit(self) -> None:
+        self._in_its_thread(self._consumer.commit)
+
+    def send_positions(self, producer: KafkaProducer) -> None:
+        """Make its positions part of a producer's transaction."""
+
+        def send() -> None:
+            positions = {
+                each: OffsetAndMetadata(self._consumer.position(each), "", -1)
+                for each in self._consumer.assignment()
+            }
+            producer.send_offsets_to_transaction(positions, self._consumer.group_metadata())
+
+        self._in_its_thread(send)
+
+    def _in_its_thread(self, call: Callable[[], None]) -> None:
         done: Future[None] = Future()
-        self._calls.put((self._consumer.commit, done))
+        self._calls.put((call, done))
         done.result(CALL_TIMEOUT_S)
 
     def close(self) -> None:

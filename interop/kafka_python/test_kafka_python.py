@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from interop.kafka_python.client import MAJOR, KafkaPython, OldFormatKafkaPython
+from interop.kafka_python.client import MAJOR, MODERN, KafkaPython, OldFormatKafkaPython
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
+from interop.support.transaction_journeys import TransactionJourneys
 
 
 @pytest.fixture
@@ -28,6 +29,15 @@ class TestKafkaPython(Journeys):
 class TestKafkaPythonGroups(GroupJourneys):
     """Consumer groups. Not in the quick part: members of kafka-python 3 lose answers to JoinGroup between two
     polls, whatever the broker."""
+
+
+class TestKafkaPythonTransactions(TransactionJourneys):
+    """Transactions, since 3.0."""
+
+    @pytest.fixture(autouse=True)
+    def _left_out(self) -> None:
+        if not MODERN:
+            pytest.skip("not in this client: transactions")
 
 
 @pytest.mark.whole

@@ -73,6 +73,8 @@ type Request struct {
 	Group       string            `json:"group"`
 	Strategy    string            `json:"strategy"`
 	InstanceID  string            `json:"instanceId"`
+	TransID     string            `json:"transactionalId"`
+	Commit      bool              `json:"commit"`
 }
 
 // Timeout of the call.
@@ -97,6 +99,19 @@ type Producer interface {
 	Send(topic string, messages []Message) error
 	Flush(timeout time.Duration) error
 	Close() error
+}
+
+// Transactional is a client whose producers can have transactions.
+type Transactional interface {
+	OpenTransactional(transactionalID string) (TransactionalProducer, error)
+	OpenCommittedReader(topic string, partition int32, offset int64) (Consumer, error)
+}
+
+// TransactionalProducer has its epoch when it has been opened.
+type TransactionalProducer interface {
+	Producer
+	Begin() error
+	End(commit bool) error
 }
 
 // Consumer reads; Poll waits for the first record at most the timeout.
@@ -166,23 +181,22 @@ func (s *server) call(r *Request) (map[string]any, error) {
 		return map[string]any{"offset": offset}, err
 	case "setCommitted":
 		return nil, s.client.SetCommitted(r.Group, r.Topic, r.Partition, r.Offset)
-	case "openProducer", "send", "flush", "closeProducer":
+	case "openProducer", "send", "flush", "closeProducer", "openTransactional", "begin", "end":
 		return s.callProducer(r)
-	case "openReader", "openMember", "poll", "assignment", "commit", "closeConsumer":
+	case "openCommittedReader", "openReader", "openMember", "poll", "assignment", "commit", "closeConsumer":
 		return s.callConsumer(r)
 	}
 	return nil, fmt.Errorf("unknown call %s", r.Call)
 }
 
 func (s *server) callProducer(r *Request) (map[string]any, error) {
-	if r.Call == "openProducer" {
+	switch r.Call {
+	case "openProducer":
 		producer, err := s.client.OpenProducer(r)
-		if err != nil {
-			return nil, err
-		}
-		s.nextID++
-		s.producers[s.nextID] = producer
-		return map[string]any{"id": s.nextID}, nil
+		return s.openedProducer(producer, err)
+	case "openTransactional":
+		producer, err := s.client.(Transactional).OpenTransactional(r.TransID)
+		return s.openedProducer(producer, err)
 	}
 	producer, found := s.producers[r.ID]
 	if !found {
@@ -193,15 +207,31 @@ func (s *server) callProducer(r *Request) (map[string]any, error) {
 		return nil, producer.Send(r.Topic, r.Messages)
 	case "flush":
 		return nil, producer.Flush(r.Timeout())
+	case "begin":
+		return nil, producer.(TransactionalProducer).Begin()
+	case "end":
+		return nil, producer.(TransactionalProducer).End(r.Commit)
 	}
 	delete(s.producers, r.ID)
 	return nil, producer.Close()
+}
+
+func (s *server) openedProducer(producer Producer, err error) (map[string]any, error) {
+	if err != nil {
+		return nil, err
+	}
+	s.nextID++
+	s.producers[s.nextID] = producer
+	return map[string]any{"id": s.nextID}, nil
 }
 
 func (s *server) callConsumer(r *Request) (map[string]any, error) {
 	switch r.Call {
 	case "openReader":
 		reader, err := s.client.OpenReader(r.Topic, r.Partition, r.Offset)
+		return s.opened(reader, err)
+	case "openCommittedReader":
+		reader, err := s.client.(Transactional).OpenCommittedReader(r.Topic, r.Partition, r.Offset)
 		return s.opened(reader, err)
 	case "openMember":
 		member, err := s.client.OpenMember(r)

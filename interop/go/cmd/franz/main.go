@@ -198,6 +198,36 @@ func (p *producer) Close() error {
 	return nil
 }
 
+type transactional struct{ producer }
+
+func (f *franz) OpenTransactional(transactionalID string) (agent.TransactionalProducer, error) {
+	client, err := kgo.NewClient(f.options(
+		kgo.TransactionalID(transactionalID),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerLinger(5*time.Millisecond),
+		kgo.UnknownTopicRetries(-1),
+	)...)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := call()
+	defer cancel()
+	_, _, err = client.ProducerID(ctx)
+	return &transactional{producer{client: client}}, err
+}
+
+func (t *transactional) Begin() error { return t.client.BeginTransaction() }
+
+func (t *transactional) End(commit bool) error {
+	ctx, cancel := call()
+	defer cancel()
+	how := kgo.TryAbort
+	if commit {
+		how = kgo.TryCommit
+	}
+	return t.client.EndTransaction(ctx, how)
+}
+
 type consumer struct {
 	client   *kgo.Client
 	lock     sync.Mutex
@@ -205,6 +235,16 @@ type consumer struct {
 }
 
 func (f *franz) OpenReader(topic string, partition int32, offset int64) (agent.Consumer, error) {
+	return f.openReader(topic, partition, offset, kgo.ReadUncommitted())
+}
+
+func (f *franz) OpenCommittedReader(topic string, partition int32, offset int64) (agent.Consumer, error) {
+	return f.openReader(topic, partition, offset, kgo.ReadCommitted())
+}
+
+func (f *franz) openReader(
+	topic string, partition int32, offset int64, isolation kgo.IsolationLevel,
+) (agent.Consumer, error) {
 	start := kgo.NewOffset().At(offset)
 	if offset == agent.Earliest {
 		start = kgo.NewOffset().AtStart()
@@ -212,7 +252,9 @@ func (f *franz) OpenReader(topic string, partition int32, offset int64) (agent.C
 		start = kgo.NewOffset().AtEnd()
 	}
 	partitions := map[string]map[int32]kgo.Offset{topic: {partition: start}}
-	client, err := kgo.NewClient(f.options(kgo.ConsumePartitions(partitions), kgo.FetchMaxWait(time.Second))...)
+	client, err := kgo.NewClient(f.options(
+		kgo.ConsumePartitions(partitions), kgo.FetchMaxWait(time.Second), kgo.FetchIsolationLevel(isolation),
+	)...)
 	return &consumer{client: client}, err
 }
 
