@@ -41,6 +41,13 @@ VERSION_SETS: Mapping[str, tuple[str, ...]] = {
         f"org.apache.kafka:kafka-tools:{KAFKA_4}",
         _SIMPLE,
     ),
+    "streams-3.9": (f"org.apache.kafka:kafka-streams:{KAFKA_39}", _SIMPLE),
+    "streams-4": (f"org.apache.kafka:kafka-streams:{KAFKA_4}", _SIMPLE),
+    "connect-3.9": (
+        f"org.apache.kafka:connect-runtime:{KAFKA_39}",
+        f"org.apache.kafka:connect-file:{KAFKA_39}",
+        _LOG4J_1,
+    ),
     "clients-0.9": ("org.apache.kafka:kafka-clients:0.9.0.1", _SIMPLE),
     "clients-0.10": ("org.apache.kafka:kafka-clients:0.10.2.2", _SIMPLE),
     "clients-1.1": ("org.apache.kafka:kafka-clients:1.1.1", _SIMPLE),
