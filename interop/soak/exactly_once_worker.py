@@ -5,6 +5,7 @@ SOURCE SINK``, until it is killed. What fails in a way that a transaction may fa
 from the committed positions; after anything else the process ends, and whoever started it starts it again.
 """
 
+import faulthandler
 import random
 import sys
 from contextlib import suppress
@@ -12,7 +13,11 @@ from contextlib import suppress
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 BATCH = 50
-TIMEOUT_S = 30.0
+TIMEOUT_S = 10.0
+STUCK_AFTER_S = 15.0
+"""librdkafka 2.16 can stay in ``send_offsets_to_transaction`` for ever when its broker was killed, long past
+the time-out that it was given, and ask no broker anything: a worker that long in one step ends itself."""
+
 TRANSACTION_TIMEOUT_MS = 10_000
 ABORT_EVERY = 20
 """One of so many transactions is aborted for no reason."""
@@ -47,6 +52,7 @@ class Worker:
 
     def run(self) -> None:
         while True:
+            faulthandler.dump_traceback_later(STUCK_AFTER_S, exit=True)
             messages = [one for one in self._consumer.consume(BATCH, 0.2) if one.error() is None]
             if not messages:
                 continue
