@@ -169,7 +169,7 @@ async def _until_loaded(port: int, group_id: str) -> None:
 
 
 async def join_and_leave(system: System, group_id: str, figures: Figures) -> None:
-    await _await_coordinator(system.port, group_id)
+    await await_coordinator(system.port, group_id)
     group = Round(system.port, group_id)
     members = [Member(group, number) for number in range(MEMBERS)]
     with trio.fail_after(120):
@@ -186,7 +186,7 @@ async def join_and_leave(system: System, group_id: str, figures: Figures) -> Non
             nursery.cancel_scope.cancel()
 
 
-async def _await_coordinator(port: int, group_id: str) -> None:
+async def await_coordinator(port: int, group_id: str) -> None:
     with trio.fail_after(START_TIMEOUT_S):
         while not await has_coordinator(port, group_id):
             await trio.sleep(POLL_S)
@@ -198,7 +198,7 @@ async def _await_coordinator(port: int, group_id: str) -> None:
 
 async def commit(system: System, seconds: float, figures: Figures) -> None:
     for group_id in ("commits-0-0", "commits-1-0"):
-        await _await_coordinator(system.port, group_id)
+        await await_coordinator(system.port, group_id)
     latencies: list[float] = []
     usage = Usage(system)
     started_s = time.perf_counter()

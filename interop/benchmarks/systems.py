@@ -18,6 +18,7 @@ from confluent_kafka.cimpl import NewTopic
 from interop.benchmarks import build
 from interop.benchmarks.probe import await_metadata
 from interop.support import maven
+from interop.support.kraft import ApacheKafka4Server
 from interop.support.maven import CACHE
 from interop.support.process import LOCALHOST, ChildProcess, free_port
 from interop.support.servers import CHECKOUT, ApacheKafkaServer, PybrokerServer
@@ -156,6 +157,31 @@ class KafkaSystem(_Topics, ApacheKafkaServer):
 
     def prepare(self) -> None:
         self.zookeeper.start()
+
+    def launch(self) -> None:
+        self._broker.start()
+
+    def halt(self) -> None:
+        self._broker.stop()
+
+    def close(self) -> None:
+        self.stop()
+
+
+class Kafka4System(_Topics, ApacheKafka4Server):
+    """Apache Kafka 4 as one KRaft node, with the JVM options of its start scripts."""
+
+    name = "kafka4"
+
+    def __init__(self) -> None:
+        super().__init__({"group.consumer.assignment.interval.ms": "0"}, KafkaSystem.JVM)
+
+    @property
+    def pid(self) -> int:
+        return _running(self._broker)
+
+    def prepare(self) -> None:
+        self.format()
 
     def launch(self) -> None:
         self._broker.start()

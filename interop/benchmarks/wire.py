@@ -40,7 +40,10 @@ class Connection:
     async def ask(self, key: int, version: int, request: Any) -> Any:
         """The decoded answer."""
         answer = await self.exchange(frame(key, version, request))
-        return decode(api_by_key[key].response, version, answer, _CORRELATION_ID_BYTES)[0]
+        api = api_by_key[key]
+        # From header version 1 on, the number of tagged fields follows; it is 0.
+        start = _CORRELATION_ID_BYTES + (api.response_header_version(version) > 0)
+        return decode(api.response, version, answer, start)[0]
 
     async def exchange(self, request: bytes) -> bytes:
         """One encoded request; the answer from its header on."""

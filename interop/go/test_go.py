@@ -12,6 +12,7 @@ from interop.agents.journeys import (
     NoAutoCreationJourneys,
 )
 from interop.go.libraries import start
+from interop.support.consumer_protocol_journeys import ConsumerProtocolJourneys
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
@@ -58,6 +59,19 @@ class TestGoGroups(GroupJourneys, MoreGroupJourneys):
             pytest.skip("not in this client: subscription by pattern")
         if name == "test_many_topics" and library == "segmentio":
             pytest.skip("not in this client: many partitions, each of which costs it connections")
+
+
+class TestGoConsumerProtocol(ConsumerProtocolJourneys):
+    """Groups of the consumer protocol, which only franz-go speaks."""
+
+    faults = {
+        "test_static_member": "franz-go keeps its place when it is closed: its successor gets "
+        "UNRELEASED_INSTANCE_ID until the session ends"
+    }
+
+    @pytest.fixture(scope="class", params=QUICK)
+    def library(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
 
 
 class TestGoTransactions(TransactionJourneys):

@@ -16,6 +16,7 @@ from interop.support.client import (
     Traits,
     TransactionalProducer,
 )
+from interop.support.consumer_protocol_journeys import CONSUMER
 from interop.support.jvm import Answer, Jvm, blob, text
 from interop.support.waiting import Deadline
 
@@ -226,12 +227,10 @@ class _Member(_Consumer, GroupMember):
     def __init__(self, agent: _Agent, settings: GroupSettings) -> None:
         config = {
             "group.id": settings.group,
-            "partition.assignment.strategy": ASSIGNORS[settings.strategy],
             "auto.offset.reset": "earliest",
             "enable.auto.commit": "false",
-            "session.timeout.ms": "6000",
-            "heartbeat.interval.ms": "500",
             "metadata.max.age.ms": "1000",
+            **_protocol(settings.strategy),
         }
         if settings.instance_id is not None:
             config["group.instance.id"] = settings.instance_id
@@ -247,6 +246,16 @@ class _Member(_Consumer, GroupMember):
 
     def commit(self) -> None:
         self._agent.call("commit", self._id)
+
+
+def _protocol(strategy: str) -> dict[str, str]:
+    if strategy == CONSUMER:
+        return {"group.protocol": "consumer"}
+    return {
+        "partition.assignment.strategy": ASSIGNORS[strategy],
+        "session.timeout.ms": "6000",
+        "heartbeat.interval.ms": "500",
+    }
 
 
 def _where(topic: str, partition: int) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from interop.java.client import JavaClient, OldJavaClient
+from interop.support.consumer_protocol_journeys import ConsumerProtocolJourneys
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
@@ -15,6 +16,10 @@ VERSION_SETS = [
     pytest.param("clients-4", id="4", marks=pytest.mark.whole),
     pytest.param("clients-2.8", id="2.8", marks=pytest.mark.whole),
     pytest.param("clients-2.0", id="2.0", marks=pytest.mark.whole),
+]
+CONSUMER_PROTOCOL_SETS = [
+    pytest.param("clients-4", id="4"),
+    pytest.param("clients-3.9", id="3.9", marks=pytest.mark.whole),
 ]
 OLD_VERSION_SETS = [
     pytest.param("clients-0.9", id="0.9"),
@@ -48,6 +53,16 @@ class TestKafkaClientsGroups(GroupJourneys):
 
 class TestKafkaClientsTransactions(TransactionJourneys):
     """Transactions; version 4 leaves the adding of partitions to the broker, and gets an epoch with each."""
+
+
+class TestKafkaClientsConsumerProtocol(ConsumerProtocolJourneys):
+    """Groups of the consumer protocol, in the first and the last version that speaks it."""
+
+    @pytest.fixture(scope="class", params=CONSUMER_PROTOCOL_SETS)
+    def java_client(self, _running_server: Server, request: pytest.FixtureRequest) -> Iterator[JavaClient]:
+        client = JavaClient(_running_server.bootstrap, request.param)
+        yield client
+        client.close()
 
 
 class TestAncientKafkaClients(Journeys):

@@ -20,6 +20,7 @@ from interop.support.client import (
     Traits,
     TransactionalProducer,
 )
+from interop.support.consumer_protocol_journeys import CONSUMER
 from interop.support.waiting import Deadline
 
 REQUEST_TIMEOUT_S = 60.0
@@ -196,13 +197,18 @@ class _Member(GroupMember):
         config: dict[str, str | int | bool] = {
             **common,
             "group.id": settings.group,
-            "partition.assignment.strategy": ASSIGNORS[settings.strategy],
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 500,
             "topic.metadata.refresh.interval.ms": 1000,
         }
+        if settings.strategy == CONSUMER:
+            config["group.protocol"] = "consumer"
+        else:
+            config |= {
+                "partition.assignment.strategy": ASSIGNORS[settings.strategy],
+                "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 500,
+            }
         if settings.instance_id is not None:
             config["group.instance.id"] = settings.instance_id
         self.consumer = self._consumer = Consumer(config)

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 
+import confluent_kafka
 import pytest
 
 from interop.librdkafka.client import Librdkafka
+from interop.support.consumer_protocol_journeys import ConsumerProtocolJourneys
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
 from interop.support.servers import Server
 from interop.support.transaction_journeys import TransactionJourneys
+
+FIRST_WITH_CONSUMER_PROTOCOL = 0x020C0000
 
 
 @pytest.fixture
@@ -29,3 +33,11 @@ class TestLibrdkafkaGroups(GroupJourneys):
 
 class TestLibrdkafkaTransactions(TransactionJourneys):
     """Transactions."""
+
+
+@pytest.mark.skipif(
+    confluent_kafka.libversion()[1] < FIRST_WITH_CONSUMER_PROTOCOL,
+    reason="not in this client: the consumer protocol",
+)
+class TestLibrdkafkaConsumerProtocol(ConsumerProtocolJourneys):
+    """Groups of the consumer protocol."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from interop.support.kraft import ApacheKafka4Server
 from interop.support.process import LOCALHOST, ChildProcess, free_port
 from interop.support.waiting import wait_until
 from interop.support.zookeeper import ZooKeeperServer, java_process
@@ -213,7 +214,11 @@ class ApacheKafkaServer:
         return self._broker_id in (self.zookeeper.children(f"{self._chroot}/brokers/ids") or ())
 
 
-SERVERS: Mapping[str, Callable[[], Server]] = {"pybroker": PybrokerServer, "apache": ApacheKafkaServer}
+SERVERS: Mapping[str, Callable[[], Server]] = {
+    "pybroker": PybrokerServer,
+    "apache": ApacheKafkaServer,
+    "apache4": ApacheKafka4Server,
+}
 """`--server` name -> class."""
 
 

@@ -270,16 +270,22 @@ func (f *franz) OpenMember(settings *agent.Request) (agent.Member, error) {
 	options := f.options(
 		kgo.ConsumerGroup(settings.Group),
 		kgo.ConsumeTopics(settings.Topics...),
-		kgo.Balancers(balancers[settings.Strategy]),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(),
-		kgo.SessionTimeout(6*time.Second),
-		kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.FetchMaxWait(time.Second),
 		kgo.OnPartitionsAssigned(member.took),
 		kgo.OnPartitionsRevoked(member.lost),
 		kgo.OnPartitionsLost(member.lost),
 	)
+	if settings.Strategy == "consumer" {
+		options = append(options, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
+	} else {
+		options = append(options,
+			kgo.Balancers(balancers[settings.Strategy]),
+			kgo.SessionTimeout(6*time.Second),
+			kgo.HeartbeatInterval(500*time.Millisecond),
+		)
+	}
 	if settings.InstanceID != "" {
 		options = append(options, kgo.InstanceID(settings.InstanceID))
 	}

@@ -43,6 +43,9 @@ from pybroker.model.ids import TopicPartition
 
 logger = logging.getLogger(__name__)
 
+_STANDARD_ASSIGNORS = frozenset({"range", "roundrobin", "sticky", "cooperative-sticky"})
+"""What they leave in an assignment beside it says no more than itself; librdkafka's sticky one does so."""
+
 
 # -- from classic to consumer ------------------------------------------------------------------------
 
@@ -101,7 +104,7 @@ def _upgraded(classic: ClassicGroup, member: Member, image: ClusterImage) -> Con
         MalformedBlob: it is not a consumer after all.
     """
     assignment = read_assignment(member.assignment)
-    if assignment.user_data:
+    if assignment.user_data and classic.protocol_name not in _STANDARD_ASSIGNORS:
         raise _cannot_upgrade(
             classic,
             "because an unsupported custom assignor is in use. Please refer to the documentation or switch "
