@@ -10,6 +10,8 @@ import pytest
 from interop.support.tools import ToolMissing
 from interop.support.zookeeper import ZooKeeperServer
 
+pytest_plugins = ["pytester"]
+
 TESTS = Path(__file__).parent
 ROOMS_NEAR_THE_SYSTEM = frozenset({"server", "storage", "replication", "handlers"})
 """Their tests run once more with every portable fallback forced (``make test``)."""

@@ -37,7 +37,9 @@ from pybroker.coordination.fetch_sessions import FetchSessionCache
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.producer_ids import ProducerIds, allocate_block
 from pybroker.coordination.runtime.groups import GroupCoordinator
+from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.handlers.local_channel import LocalChannel, LocalClient
+from pybroker.handlers.personas import persona_of
 from pybroker.handlers.registry import Services, build_registry
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.metrics import ServerMetrics
@@ -160,6 +162,11 @@ class Broker:
     def groups(self) -> GroupCoordinator:
         """The groups that it coordinates; there once it serves."""
         return self._groups
+
+    @property
+    def transactions(self) -> TransactionCoordinator:
+        """The transactional ids that it coordinates; there once it serves."""
+        return self._transactions
 
     @property
     def controller_api(self) -> ControllerApi:
@@ -348,6 +355,7 @@ class Broker:
             verifier=transactions.verifier,
             markers=transactions.markers,
             features=lambda: features_of(config, self.image),
+            persona=persona_of(config.pybroker_persona, config.pybroker_api_versions),
             old_offsets=OldOffsets(session),
             storage=self._storage,
             controller=controller,
@@ -370,7 +378,7 @@ class Broker:
         self.replicas = services.replicas
         self._controller_api = services.controller_api
         dispatcher = Dispatcher(
-            routes,
+            services.persona.served(routes),
             lambda: self.publisher.current,
             self.metrics,
             expected_error=expected_code,

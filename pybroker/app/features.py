@@ -5,10 +5,13 @@ from pybroker.handlers.api_versions import Features
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.znodes import FeatureRange
 from pybroker.model.features import GROUP_VERSION, TRANSACTION_VERSION
+from pybroker.model.personas import PERSONAS_WITH_FEATURES
 
 
 def supported_features(config: BrokerConfig) -> dict[str, FeatureRange]:
     """Published at registration. A feature is in force while every live broker publishes it."""
+    if config.pybroker_persona and config.pybroker_persona not in PERSONAS_WITH_FEATURES:
+        return {}
     features = {TRANSACTION_VERSION: FeatureRange(0, 2)}
     if "consumer" in config.group_coordinator_rebalance_protocols:
         features[GROUP_VERSION] = FeatureRange(0, 1)

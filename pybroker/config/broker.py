@@ -169,6 +169,8 @@ class BrokerConfig:
     # Our own
     pybroker_cluster_id: str
     pybroker_record_validation: str
+    pybroker_persona: str | None
+    pybroker_api_versions: tuple[str, ...]
     # Test brokers
     pybroker_control_listener: str
     pybroker_control_token: str | None

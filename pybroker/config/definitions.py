@@ -13,7 +13,7 @@ from pybroker.config.tables.coordination import coordination_keys
 from pybroker.config.tables.group import group_keys as _group_rows
 from pybroker.config.tables.kraft import kraft_keys
 from pybroker.config.tables.log import log_keys
-from pybroker.config.tables.own import authorizer_keys, own_keys, testing_keys
+from pybroker.config.tables.own import authorizer_keys, own_keys, persona_keys, testing_keys
 from pybroker.config.tables.remote import remote_keys
 from pybroker.config.tables.replication import replication_keys
 from pybroker.config.tables.security import security_keys
@@ -31,6 +31,7 @@ _SUBJECTS: Final[tuple[tuple[ConfigKey, ...], ...]] = (
     kraft_keys,
     remote_keys,
     own_keys,
+    persona_keys,
     testing_keys,
     authorizer_keys,
 )

@@ -72,9 +72,10 @@ class MoveLeader:
 
 @frozen(kw_only=True)
 class MoveCoordinator:
-    """A group and the broker that shall coordinate it."""
+    """A group or a transactional id, and the broker that shall coordinate it."""
 
-    group: str
+    group: str | None = None
+    transactional_id: str | None = None
     broker: int
 
 
@@ -276,12 +277,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("heal_disk", OfDisk, "Let a log directory be well again; a failed one counts after a restart."),
     # leaders and coordinators
     Operation("move_leader", MoveLeader, "Give a partition another leader."),
-    Operation("move_coordinator", MoveCoordinator, "Give a group another coordinator."),
+    Operation("move_coordinator", MoveCoordinator, "Give a group or a transactional id another coordinator."),
     Operation("set_isr", SetIsr, "Change which replicas of a partition are in sync."),
     Operation("bump_epoch", OfPartition, "Raise a partition's leader epoch."),
     # groups and transactions
     Operation("rebalance", OfGroup, "Let a group rebalance."),
     Operation("expire_member", OfMember, "Remove members from a group as if their sessions were over."),
+    Operation("fence_producer", OfTransaction, "Fence a producer as a second one of the same id does."),
+    Operation("expire_transaction", OfTransaction, "Abort an open transaction as if its time were over."),
     # faults
     Operation("add_fault", FaultRule, "Obey a fault rule; returns its number."),
     Operation("faults", Nothing, "The fault rules, and how often each matched and fired."),

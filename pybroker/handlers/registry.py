@@ -26,6 +26,7 @@ from pybroker.handlers.api_versions import ApiVersions, Features
 from pybroker.handlers.late import LateHandler
 from pybroker.handlers.leader_and_isr import LeaderAndIsrHandler
 from pybroker.handlers.metadata import MetadataHandler
+from pybroker.handlers.personas import Persona
 from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.handlers.routes import Route
 from pybroker.handlers.stop_replica import StopReplicaHandler
@@ -59,6 +60,7 @@ class Services:
     verifier: TransactionVerifier
     markers: TransactionMarkers
     features: Callable[[], Features]
+    persona: Persona
     old_offsets: OldOffsets
     storage: StorageContext
     controller: Controller
@@ -118,7 +120,7 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(14, 0, 5, LateHandler("sync_group", groups), "Read"),
         Route(15, 0, 6, LateHandler("describe_groups", groups), "Describe"),
         Route(16, 0, 5, LateHandler("list_groups", groups), "Describe"),
-        Route(18, 0, 4, ApiVersions(lambda: routes, services.features)),
+        Route(18, 0, 4, ApiVersions(lambda: services.persona.told(routes), services.features)),
         Route(19, 0, 7, create_topics, "Create"),
         Route(20, 0, 6, delete_topics, "Delete"),
         Route(21, 0, 2, LateHandler("delete_records", replicas), "Delete"),

@@ -9,6 +9,7 @@ import trio
 from pybroker.app.broker import Broker
 from pybroker.control.operations import NoSuchThing, OperationFailed
 from pybroker.coordination.partitioning import coordinator_partition
+from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.instruments.plain import plain_record
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
@@ -33,6 +34,7 @@ LOOK_AGAIN_S = 0.002
 """How often it looks whether something has come true that no event tells of."""
 
 COORDINATOR_GROUP = 0
+COORDINATOR_TRANSACTION = 1
 
 
 class Administration:
@@ -210,9 +212,16 @@ class Administration:
         """
         return TopicPartition(topic, coordinator_partition(key, len(self._partitions(topic, None))))
 
-    async def coordinator(self, group: str) -> Broker:
-        """The broker that coordinates a group; the offsets topic is created if it must be."""
-        request = FindCoordinatorRequest(key_type=COORDINATOR_GROUP, coordinator_keys=[group])
+    async def transactions(self, transactional_id: str) -> TransactionCoordinator:
+        """Who coordinates a transactional id, once it knows its transactions."""
+        broker = await self.coordinator(transactional_id, COORDINATOR_TRANSACTION)
+        await broker.transactions.loaded()
+        return broker.transactions
+
+    async def coordinator(self, key: str, key_type: int = COORDINATOR_GROUP) -> Broker:
+        """The broker that coordinates a group or a transactional id; the internal topic is created if it must
+        be."""
+        request = FindCoordinatorRequest(key_type=key_type, coordinator_keys=[key])
         response = await self._asked_until_loaded(
             lambda: self._host.any_running().local_client().ask(request, 4),
             lambda found: found.coordinators[0].error_code,

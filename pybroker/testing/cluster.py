@@ -221,9 +221,11 @@ class KafkaCluster:
         """Gives a partition another leader; returns when all brokers know."""
         self.call("move_leader", topic=topic, partition=partition, broker=to)
 
-    def move_coordinator(self, group: str, *, to: int) -> None:
-        """Gives a group another coordinator."""
-        self.call("move_coordinator", group=group, broker=to)
+    def move_coordinator(
+        self, group: str | None = None, *, transactional_id: str | None = None, to: int
+    ) -> None:
+        """Gives a group, or a transactional id, another coordinator."""
+        self.call("move_coordinator", group=group, transactional_id=transactional_id, broker=to)
 
     def set_isr(self, topic: str, partition: int = 0, *, isr: Sequence[int]) -> None:
         """Changes which replicas are in sync; the leader always is."""
@@ -240,6 +242,15 @@ class KafkaCluster:
     def expire_member(self, group: str, member: str | None = None) -> list[str]:
         """Removes one member, or all, as if their sessions were over. Returns the ids."""
         return list(self.call("expire_member", group=group, member=member))
+
+    def fence_producer(self, transactional_id: str) -> None:
+        """Fences a transactional producer, as a second one of the same id does; an open transaction is
+        aborted."""
+        self.call("fence_producer", transactional_id=transactional_id)
+
+    def expire_transaction(self, transactional_id: str) -> None:
+        """Aborts an open transaction as if its time were over; returns when it is."""
+        self.call("expire_transaction", transactional_id=transactional_id)
 
     # -- faults --------------------------------------------------------------------------------------
 

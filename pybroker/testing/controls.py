@@ -13,11 +13,15 @@ from pybroker.control.operations import NoSuchThing, OperationFailed, TimedOut
 from pybroker.control.reading import BadInput
 from pybroker.coordination.group.calls import GroupDescription
 from pybroker.coordination.group.consumer.calls import ConsumerGroupDescription
+from pybroker.coordination.transaction.calls import InitCall, ListFilter, TransactionDescription
+from pybroker.coordination.transaction.states import COMPLETE_ABORT
 from pybroker.instruments.faults import ActiveRule, FaultRule, find_api, find_error
 from pybroker.instruments.journal import Entry
 from pybroker.instruments.plain import Plain
+from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.testing.administration import Administration
+from pybroker.model.topics import TRANSACTION_STATE
+from pybroker.testing.administration import LOOK_AGAIN_S, Administration
 from pybroker.testing.host import Host
 from pybroker.testing.plain_values import plain_value
 from pybroker.testing.seeds import Seed, seed_of
@@ -145,8 +149,16 @@ class HostControls:
 
     async def move_coordinator(self, wanted: ops.MoveCoordinator) -> Plain:
         self._host.hosted(wanted.broker)
-        await self._admin.coordinator(wanted.group)
-        await self._admin.set_leadership(self._admin.coordinator_partition(wanted.group), wanted.broker)
+        if (wanted.group is None) == (wanted.transactional_id is None):
+            raise BadInput("give either a group or a transactional_id")
+        if wanted.group is not None:
+            await self._admin.coordinator(wanted.group)
+            partition = self._admin.coordinator_partition(wanted.group)
+        else:
+            assert wanted.transactional_id is not None
+            await self._admin.transactions(wanted.transactional_id)
+            partition = self._admin.coordinator_partition(wanted.transactional_id, TRANSACTION_STATE)
+        await self._admin.set_leadership(partition, wanted.broker)
         return None
 
     async def set_isr(self, wanted: ops.SetIsr) -> Plain:
@@ -171,6 +183,38 @@ class HostControls:
             who = "no members" if wanted.member is None else f"no member {wanted.member!r}"
             raise NoSuchThing(f"group {wanted.group!r} has {who}")
         return list(expired)
+
+    async def fence_producer(self, wanted: ops.OfTransaction) -> Plain:
+        """Asks for a producer id until the transaction that was open is aborted."""
+        timeout_ms = (await self._transaction(wanted.transactional_id)).timeout_ms
+        call = InitCall(wanted.transactional_id, timeout_ms)
+        while True:
+            coordinator = await self._admin.transactions(wanted.transactional_id)
+            error = (await coordinator.init(call)).error
+            if error is ErrorCode.NONE:
+                return None
+            if error is not ErrorCode.CONCURRENT_TRANSACTIONS:
+                raise OperationFailed(f"transactional id {wanted.transactional_id!r}: {error.name}")
+            await trio.sleep(LOOK_AGAIN_S)
+
+    async def expire_transaction(self, wanted: ops.OfTransaction) -> Plain:
+        name = wanted.transactional_id
+        state = (await self._transaction(name)).state
+        coordinator = await self._admin.transactions(name)
+        if not coordinator.time_out(name):
+            raise OperationFailed(f"transactional id {name!r} has no open transaction: it is {state}")
+        await self._admin.until(lambda: coordinator.describe(name).state == COMPLETE_ABORT.word)
+        return None
+
+    async def _transaction(self, transactional_id: str) -> TransactionDescription:
+        coordinator = await self._admin.transactions(transactional_id)
+        try:
+            return coordinator.describe(transactional_id)
+        except ApiError:
+            known = [each.transactional_id for each in coordinator.list_transactions(ListFilter())]
+            raise NoSuchThing(
+                f"there is no transactional id {transactional_id!r}; there are: {', '.join(known) or 'none'}"
+            ) from None
 
     # -- faults --------------------------------------------------------------------------------------
 

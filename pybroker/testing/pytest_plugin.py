@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pybroker.model.personas import PERSONAS
+
 if TYPE_CHECKING:
     from pybroker.testing.cluster import KafkaCluster
 
@@ -41,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     count = _option(config, "replication")
     if count and not (str(count).isdigit() and 1 <= int(count) <= 100):
         raise pytest.UsageError(f"--kafka-replication={count}: must be a number of brokers, 1 to 100")
+    persona = _option(config, "persona")
+    if persona and persona not in PERSONAS:
+        raise pytest.UsageError(f"--kafka-persona={persona}: must be one of {', '.join(PERSONAS)}")
 
 
 def _option(config: pytest.Config, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from pybroker.config.keys import BOOLEAN, INT, LIST, MEDIUM, PASSWORD, READ_ONLY, STRING, ConfigKey
 from pybroker.config.validators import between, cluster_id_or_empty, host_and_port, one_of
+from pybroker.model.personas import PERSONAS
 
 # fmt: off
 own_keys = (
@@ -15,6 +16,16 @@ own_keys = (
     ConfigKey("pybroker.zookeeper.auth", PASSWORD, None, MEDIUM, READ_ONLY, None,
               "Who this broker is to ZooKeeper, as sasl:USER:PASSWORD or digest:USER:PASSWORD; Kafka reads "
               "it from a JAAS file."),
+)
+
+# What clients are told that this broker is; no part of what they see of its configuration.
+persona_keys = (
+    ConfigKey("pybroker.persona", STRING, None, MEDIUM, READ_ONLY, one_of(*PERSONAS),
+              "The Kafka version whose APIs and features the broker offers; without it all that it has.",
+              internal=True),
+    ConfigKey("pybroker.api.versions", LIST, (), MEDIUM, READ_ONLY, None,
+              "The last version that the broker offers of single APIs, as Produce=9,Fetch=11.",
+              internal=True),
 )
 
 # For test brokers; they are no part of what a client sees of the broker's configuration.

@@ -142,6 +142,14 @@ class TransactionCoordinator:
             raise ApiError(ErrorCode.TRANSACTIONAL_ID_NOT_FOUND)
         return found
 
+    def time_out(self, transactional_id: str) -> bool:
+        """Abort a transaction as if its time were over. False: there is none that could be aborted."""
+        slot = self._slot(transactional_id)
+        effects = self._shards.effects()
+        was_open = slot.shard.time_out(transactional_id, effects)
+        self._shards.carry_out(slot, effects)
+        return was_open
+
     def list_transactions(self, wanted: ListFilter) -> list[TransactionListing]:
         """Those of all partitions that this broker coordinates."""
         if not self._shards.is_running:

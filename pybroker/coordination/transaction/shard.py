@@ -24,7 +24,7 @@ from pybroker.coordination.transaction.partitions import add, verify
 from pybroker.coordination.transaction.replay import TransactionReplay
 from pybroker.coordination.transaction.rules import TransactionRules
 from pybroker.coordination.transaction.states import COMPLETED, DEAD
-from pybroker.coordination.transaction.sweeps import abort_if_late, expire, is_expired
+from pybroker.coordination.transaction.sweeps import abort_if_late, abort_if_open, expire, is_expired
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
@@ -92,6 +92,11 @@ class TransactionShard:
         """None if there is no such id."""
         txn = self.transactions.get(transactional_id)
         return None if txn is None else txn.describe()
+
+    def time_out(self, transactional_id: str, effects: Effects) -> bool:
+        """Abort a transaction as if its time were over. False: there is none that could be aborted."""
+        txn = self.transactions.get(transactional_id)
+        return txn is not None and abort_if_open(txn, self._rules, effects)
 
     def list_transactions(self, wanted: ListFilter, now_ms: int) -> list[TransactionListing]:
         return [

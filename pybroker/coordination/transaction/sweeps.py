@@ -18,8 +18,16 @@ logger = logging.getLogger(__name__)
 def abort_if_late(txn: Transaction, rules: TransactionRules, effects: Effects) -> None:
     """Abort a transaction that has been open for longer than its producer allowed."""
     known = txn.metadata
-    if txn.pending is None and txn.state is ONGOING and known.start_ms + known.timeout_ms < effects.now_ms:
-        fence(txn, rules, effects, _Aborted(txn))
+    if known.start_ms + known.timeout_ms < effects.now_ms:
+        abort_if_open(txn, rules, effects)
+
+
+def abort_if_open(txn: Transaction, rules: TransactionRules, effects: Effects) -> bool:
+    """Abort a transaction as if its producer had taken too long. False: none is open, or one that ends."""
+    if txn.pending is not None or txn.state is not ONGOING:
+        return False
+    fence(txn, rules, effects, _Aborted(txn))
+    return True
 
 
 @frozen
