@@ -14,8 +14,8 @@ from pybroker.protocol.messages import (
     IncrementalAlterConfigsRequest,
 )
 from pybroker.replication.log_dir_moves import THROTTLE
+from pybroker.testing.disks import TroubledFiles
 from tests.support.broker import WireClient, connected
-from tests.support.troubled_files import TroubledFiles
 from tests.test_log_dirs import TOPIC, create, fetch, partitions_of, produce, two_disks
 
 BROKER_RESOURCE = 4
