@@ -5,6 +5,7 @@ from typing import Any
 import trio
 
 from pybroker.app import Broker
+from pybroker.model.errors import ErrorCode
 from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.messages import FetchRequest
 from pybroker.records.batch import read_batch_header
@@ -53,6 +54,12 @@ async def test_negative_limits_are_refused_for_the_first_partition_only(client: 
 async def test_offsets_outside_of_the_log_are_refused_without_transactions(client: WireClient) -> None:
     (found,) = await fetch(client, request(1))
     assert (found.error_code, found.high_watermark, found.aborted_transactions) == (OUT_OF_RANGE, -1, None)
+
+
+async def test_an_isolation_level_that_does_not_exist_fails_the_whole_request(client: WireClient) -> None:
+    await produce(client, "orders", 0, 1)
+    response = await client.ask(request(0, isolation_level=2), 13)
+    assert (response.error_code, response.responses) == (ErrorCode.UNKNOWN_SERVER_ERROR, [])
 
 
 async def test_an_unknown_topic_has_an_empty_list_of_transactions(client: WireClient) -> None:

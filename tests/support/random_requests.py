@@ -41,6 +41,8 @@ BY_NAME: Mapping[str, Callable[[random.Random], Any]] = {
     "controller_epoch": lambda rng: 0,
     "configuration_keys": lambda rng: rng.choice((None, [], ["retention.ms", "broker.id", "no.such.key"])),
     "count": lambda rng: rng.choice(COUNTS),
+    # Kafka answers levels that do not exist with UNKNOWN_SERVER_ERROR too.
+    "isolation_level": lambda rng: rng.choice((0, 1)),
     "max_wait_ms": lambda rng: rng.choice(SHORT_WAITS_MS),
     "num_partitions": lambda rng: rng.choice(COUNTS),
     "operation": lambda rng: rng.choice((1, 2, 9)),
