@@ -25,6 +25,7 @@ test: $(VENV)/.dev ## Run the test suite with coverage, then once more without L
 
 lint: $(VENV)/.dev ## Check style, formatting and the rooms' dependencies
 	$(BIN)/ruff check
+	@! git grep -nE '^(<<<<<<<|>>>>>>>) ' || { echo "a conflict of a merge was left standing" >&2; exit 1; }
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 
