@@ -1,0 +1,84 @@
+"""How fast a test gets a broker: from the call to the first Metadata answer, and back to the beginning.
+
+Run ``python -m interop.benchmarks.loop [--quick] [--rounds N] [--systems a,b] [--json FILE]``. pybroker runs in a
+thread of this process, with all imports done, and as a process of its own (the time to the answer includes its
+interpreter); Apache Kafka and librdkafka's mock as processes, since a fresh one is what their tests get. ``import
+trio`` in a fresh interpreter is what part of pybroker's process is not its own.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from interop.benchmarks.client import parse_options
+from interop.benchmarks.figures import Figures, Target, progress, report
+from interop.benchmarks.probe import await_metadata
+from interop.benchmarks.startup import run_python, start
+from interop.benchmarks.systems import SYSTEMS
+from pybroker.testing import KafkaCluster
+
+ROUNDS = 9
+ANSWER_TIMEOUT_S = 30.0
+IN_PROCESS, AS_PROCESS = "pybroker in process", "pybroker"
+START, RESET = "call to first metadata, ms", "reset to first metadata, ms"
+RESET_CALL = "reset, ms"
+PAIRS = ((IN_PROCESS, "mock"), (IN_PROCESS, "kafka"), (AS_PROCESS, "import trio"))
+TARGETS = [
+    Target(START, IN_PROCESS, 60, at_least=False),
+    Target(START, AS_PROCESS, 2.2, "import trio", at_least=False),
+    Target(RESET_CALL, IN_PROCESS, 20, at_least=False),
+]
+SEED = {"topics": [{"name": "orders", "records": [{"value": "one"}]}]}
+
+
+def main() -> int:
+    options = parse_options(__doc__, ROUNDS)
+    figures = Figures("the loop of a test", options.rounds, PAIRS)
+    with ExitStack() as stack:
+        others = [SYSTEMS[name]() for name in ("pybroker", "mock", "kafka") if name in options.systems]
+        for system in others:
+            stack.callback(system.close)
+            system.prepare()
+            start(system)
+            system.halt()
+        with KafkaCluster() as cluster:
+            await_cluster(cluster)  # what is imported on demand is imported
+        for number in range(options.rounds):
+            progress(f"round {number + 1} of {options.rounds}")
+            began = time.perf_counter()
+            with KafkaCluster() as cluster:
+                await_cluster(cluster)
+                figures.add(START, IN_PROCESS, since_ms(began))
+                figures.add(RESET_CALL, IN_PROCESS, timed_ms(cluster.reset))
+            with KafkaCluster(seed=SEED) as cluster:
+                figures.add(RESET_CALL, "pybroker in process, seeded", timed_ms(cluster.reset))
+                figures.add(RESET, IN_PROCESS, timed_ms(lambda: reset_and_ask(cluster)))
+            for system in others:
+                figures.add(START, system.name, start(system))
+                system.halt()
+            figures.add(START, "import trio", run_python("import trio"))
+    return 0 if report(figures, TARGETS, options.json, add=options.add) else 1
+
+
+def reset_and_ask(cluster: KafkaCluster) -> None:
+    cluster.reset()
+    await_cluster(cluster)
+
+
+def await_cluster(cluster: KafkaCluster) -> None:
+    await_metadata(int(cluster.bootstrap_servers.rpartition(":")[2]), ANSWER_TIMEOUT_S, lambda: None)
+
+
+def timed_ms(do: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    do()
+    return since_ms(began)
+
+
+def since_ms(began: float) -> float:
+    return (time.perf_counter() - began) * 1000
+
+
+if __name__ == "__main__":
+    sys.exit(main())
