@@ -1,9 +1,9 @@
 """How fast a test gets a broker: from the call to the first Metadata answer, and back to the beginning.
 
-Run ``python -m interop.benchmarks.loop [--quick] [--rounds N] [--systems a,b] [--json FILE]``. pybroker runs in a
-thread of this process, with all imports done, and as a process of its own (the time to the answer includes its
-interpreter); Apache Kafka and librdkafka's mock as processes, since a fresh one is what their tests get. ``import
-trio`` in a fresh interpreter is what part of pybroker's process is not its own.
+Run ``python -m interop.benchmarks.loop [--quick] [--rounds N] [--systems a,b] [--json FILE]``. pybroker is
+in a thread of this process, with all imports done, and a process of its own (the time to the answer includes
+its interpreter); Apache Kafka and librdkafka's mock as processes, since a fresh one is what their tests get.
+``import trio`` in a fresh interpreter is what part of pybroker's process is not its own.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """A test in any language controls the broker over HTTP: one example each, with that language's own client.
 
-Each adds a fault, produces with its client, sees that the fault befell it and that the record is there all the
-same, and resets.
+Each adds a fault, produces with its client, sees that the fault befell it and that the record is there all
+the same, and resets.
 """
 
 import json
@@ -15,8 +15,8 @@ import pytest
 from interop.support.golang import program
 from interop.support.jvm import compiled
 from interop.support.npm import command as node_command
-from interop.support.servers import PybrokerServer, free_port
 from interop.support.process import LOCALHOST
+from interop.support.servers import PybrokerServer, free_port
 from interop.support.tools import require_tool
 
 INTEROP = Path(__file__).resolve().parent.parent
@@ -28,7 +28,12 @@ def python() -> list[str]:
 
 
 def java() -> list[str]:
-    return [require_tool("java", "default-jdk-headless"), "-cp", compiled("ControlExample", "clients-3.9"), "ControlExample"]
+    return [
+        require_tool("java", "default-jdk-headless"),
+        "-cp",
+        compiled("ControlExample", "clients-3.9"),
+        "ControlExample",
+    ]
 
 
 def go() -> list[str]:
@@ -49,7 +54,11 @@ def control_url() -> Iterator[str]:
     server.stop()
 
 
-@pytest.mark.parametrize("example", [python, java, go, node], ids=["python", "java", "go", "node"])
+@pytest.mark.parametrize(
+    "example",
+    [python, *(pytest.param(each, marks=pytest.mark.whole) for each in (java, go, node))],
+    ids=["python", "java", "go", "node"],
+)
 def test_control_over_http(control_url: str, example: Callable[[], list[str]]) -> None:
     done = subprocess.run(
         [*example(), control_url], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
