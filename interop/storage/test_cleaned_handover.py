@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -116,6 +117,7 @@ def fill_and_clean(data: Path) -> None:
     manager.close()
 
 
+@pytest.mark.whole
 def test_apache_kafka_serves_and_cleans_on_what_pybroker_compacted(tmp_path: Path) -> None:
     data = tmp_path / "data"
     pybroker = PybrokerServer(QUIET_CLEANER, tmp_path)

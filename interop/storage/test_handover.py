@@ -83,6 +83,7 @@ def assert_same(found: Found, before: Found) -> None:
         assert list(found.records[tp]) == list(records), tp
 
 
+@pytest.mark.whole
 def test_apache_kafka_serves_what_pybroker_wrote_and_the_other_way_round(pair: Pair, scale: int) -> None:
     pair.pybroker.start()
     create_topics(pair.pybroker)
@@ -112,6 +113,7 @@ def test_apache_kafka_serves_what_pybroker_wrote_and_the_other_way_round(pair: P
     write(pair.pybroker, scale // 10, seed="again", transactions=False)
 
 
+@pytest.mark.whole
 def test_pybroker_serves_what_apache_kafka_wrote_after_a_kill(pair: Pair, scale: int) -> None:
     pair.apache.start()
     create_topics(pair.apache)
@@ -132,6 +134,7 @@ def test_pybroker_serves_what_apache_kafka_wrote_after_a_kill(pair: Pair, scale:
     assert_same(find(pair.apache), after)
 
 
+@pytest.mark.whole
 def test_a_store_whose_broker_runs_is_not_copied(pair: Pair) -> None:
     pair.apache.start()
     embedded = PybrokerServer(BOTH)

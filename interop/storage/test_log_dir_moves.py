@@ -144,6 +144,7 @@ def test_kafka_reassign_partitions_moves_a_replica_while_it_is_written(
         tools.close()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("begun_by", ["pybroker", "apache"])
 def test_a_move_that_one_broker_has_begun_the_other_ends(begun_by: str, tmp_path: Path) -> None:
     embedded = f"embedded:{tmp_path / 'one'}"

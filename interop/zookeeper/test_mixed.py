@@ -134,6 +134,7 @@ def consume(server: Server, topic: str, count: int) -> list[list[str]]:
     return found
 
 
+@pytest.mark.whole
 def test_pybroker_joins_a_cluster_of_apache_kafka(mixed: Mixed) -> None:
     mixed.kafka.start()
     mixed.pybroker.start()
@@ -159,6 +160,7 @@ def test_pybroker_joins_a_cluster_of_apache_kafka(mixed: Mixed) -> None:
     assert consume(mixed.pybroker, TOPIC, 40) == [expected] * len(REPLICAS)
 
 
+@pytest.mark.whole
 def test_apache_kafka_obeys_pybroker(mixed: Mixed) -> None:
     mixed.pybroker.start()
     mixed.kafka.start()
