@@ -172,3 +172,15 @@ def test_a_callback_that_cancels_many_timers_does_not_lose_the_others() -> None:
     timers.fire_due(10)
     assert fired == ["kept"]
     assert len(timers) == 0
+
+
+def test_a_leap_for_some_kinds_leaves_the_others_their_distance() -> None:
+    timers = TimerQueue()
+    fired: list[str] = []
+    for kind, when_ms in (("session", 10), ("retention", 20), ("rebalance", 5)):
+        timers.schedule(kind, when_ms, lambda kind=kind: fired.append(kind))
+    timers.postpone(100, but=("retention",))
+    assert timers.fire_due(100) == 1
+    assert fired == ["retention"]
+    assert timers.fire_due(110) == 2
+    assert fired == ["retention", "rebalance", "session"]
