@@ -49,13 +49,11 @@ class ConsumerProtocolJourneys:
         half = len(messages) // 2
         with Members(client) as members:
             three = [members.join(settings) for _ in range(3)]
-            settle(three, topic)
-            assert sorted(len(member.assignment()) for member in three) == [2, 2, 2]
+            settle(three, topic, shares=[2, 2, 2])
             produce(client, topic, messages[:half], ProducerSettings())
             got = consume(three, half)
             members.leave(three[0])
-            settle(three[1:], topic)
-            assert sorted(len(member.assignment()) for member in three[1:]) == [3, 3]
+            settle(three[1:], topic, shares=[3, 3])
             produce(client, topic, messages[half:], ProducerSettings())
             got += consume(three[1:], len(messages) - half)
         check_partitions(messages, got)
@@ -88,11 +86,11 @@ class ConsumerProtocolJourneys:
                 members.join(GroupSettings(group, (topic,), CONSUMER, instance_id=name))
                 for name in ("one", "two")
             ]
-            settle(pair, topic)
+            settle(pair, topic, shares=[3, 3])
             before = [member.assignment() for member in pair]
             members.leave(pair[0])
             back = members.join(GroupSettings(group, (topic,), CONSUMER, instance_id="one"))
-            settle([back, pair[1]], topic)
+            settle([back, pair[1]], topic, shares=[3, 3])
             assert [back.assignment(), pair[1].assignment()] == before
 
     def test_pattern(self, client: GroupClient) -> None:

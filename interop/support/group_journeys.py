@@ -132,8 +132,10 @@ class Members:
         member.close()
 
 
-def settle(members: Sequence[GroupMember], topic: str) -> None:
-    """Poll all in turn until each partition has exactly one owner and each member at least one partition."""
+def settle(members: Sequence[GroupMember], topic: str, shares: Sequence[int] | None = None) -> None:
+    """Poll all in turn until each partition has exactly one owner and each member at least one partition, or
+    as many as its share (smallest first). Where partitions change hands one by one, every partition can have
+    an owner before the last one has moved: then only the shares tell."""
     wanted = sorted((topic, partition) for partition in range(PARTITIONS))
     deadline = Deadline(TIMEOUT_S)
     while True:
@@ -141,7 +143,8 @@ def settle(members: Sequence[GroupMember], topic: str) -> None:
             records = member.poll(POLL_S)
             assert not records, "records came before any were sent"
         owned = [member.assignment() for member in members]
-        if all(owned) and sorted(chain.from_iterable(owned)) == wanted:
+        is_shared = all(owned) if shares is None else sorted(map(len, owned)) == sorted(shares)
+        if is_shared and sorted(chain.from_iterable(owned)) == wanted:
             return
         if deadline.passed:
             raise DeadlineExceeded(f"no stable assignment in {TIMEOUT_S:g} s: {owned}")

@@ -5,7 +5,7 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from interop.support.waiting import wait_until
@@ -70,29 +70,58 @@ class ChildProcess:
             return ""
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
 
-    def wait_for_broker(self, port: int, timeout_s: float) -> None:
-        """Until the process answers ApiVersions on `port`; fails at once when it has died."""
+    def wait_for_broker(
+        self, port: int, timeout_s: float, is_ready: Callable[[int], bool] | None = None
+    ) -> None:
+        """Until the process answers ApiVersions on `port`, or `is_ready` says so; fails at once when it has
+        died."""
+        probe = is_ready or answers_api_versions
 
         def answers() -> bool:
             if not self.is_running:
                 raise AssertionError(f"{self.command[0]} ended while starting:\n{self.log_tail()}")
-            return answers_api_versions(port)
+            return probe(port)
 
         try:
-            wait_until(answers, f"an ApiVersions answer on port {port}", timeout_s)
+            wait_until(answers, f"a broker that is ready on port {port}", timeout_s)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log_tail()}") from None
 
 
+_CORRELATION_ID = 7
+
+
 def answers_api_versions(port: int) -> bool:
     """Whether the port gives a well-formed, error-free ApiVersions v0 response."""
-    correlation_id = 7
+    answer = _ask(port, 18, 0, b"")
+    return len(answer) >= 6 and struct.unpack_from(">ih", answer) == (_CORRELATION_ID, 0)
+
+
+def knows_controller(port: int) -> bool:
+    """Whether the broker tells in Metadata v1 who the controller is. Apache Kafka serves its port a moment
+    earlier, and clients that want the controller then wait until they ask for the metadata again."""
+    answer = _ask(port, 3, 1, struct.pack(">i", 0))
+    try:
+        correlation_id, brokers = struct.unpack_from(">ii", answer)
+        at = 8
+        for _ in range(brokers):
+            (host_size,) = struct.unpack_from(">h", answer, at + 4)
+            at += 6 + host_size + 4
+            (rack_size,) = struct.unpack_from(">h", answer, at)
+            at += 2 + max(rack_size, 0)
+        (controller_id,) = struct.unpack_from(">i", answer, at)
+    except struct.error:
+        return False
+    return correlation_id == _CORRELATION_ID and controller_id >= 0
+
+
+def _ask(port: int, key: int, version: int, body: bytes) -> bytes:
+    """What follows the size of an answer; nothing when there is none."""
     client_id = b"interop-probe"
-    body = struct.pack(">hhih", 18, 0, correlation_id, len(client_id)) + client_id
+    request = struct.pack(">hhih", key, version, _CORRELATION_ID, len(client_id)) + client_id + body
     try:
         with socket.create_connection((LOCALHOST, port), timeout=2) as connection:
-            connection.sendall(struct.pack(">i", len(body)) + body)
-            answer = connection.recv(65536)
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            return connection.recv(65536)[4:]
     except OSError:
-        return False
-    return len(answer) >= 10 and struct.unpack_from(">ih", answer, 4) == (correlation_id, 0)
+        return b""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from interop.support.kraft import ApacheKafka4Server
-from interop.support.process import LOCALHOST, ChildProcess, free_port
+from interop.support.process import LOCALHOST, ChildProcess, free_port, knows_controller
 from interop.support.waiting import wait_until
 from interop.support.zookeeper import ZooKeeperServer, java_process
 
@@ -168,7 +168,7 @@ class ApacheKafkaServer:
     def start(self) -> None:
         self.zookeeper.start()
         self._broker.start()
-        self._broker.wait_for_broker(self.port, self.START_TIMEOUT_S)
+        self._broker.wait_for_broker(self.port, self.START_TIMEOUT_S, knows_controller)
 
     def kill9(self) -> None:
         self._broker.kill9()
