@@ -191,7 +191,7 @@ class Administration:
         self, tp: TopicPartition, leader: BrokerId | None = None, isr: Sequence[BrokerId] | None = None
     ) -> None:
         """Moves a leader, changes an ISR, or (with neither) bumps the leader epoch; returns when all running
-        brokers know.
+        brokers know. Who is paused learns of it when it goes on.
 
         Raises:
             OperationFailed: there is no such partition, or a broker cannot be what it shall be.
@@ -202,7 +202,7 @@ class Administration:
         except ApiError as error:
             raise OperationFailed(str(error)) from None
         epoch = -1 if before is None else before.leader_epoch
-        await self.until(lambda: all(self._epoch(broker, tp) > epoch for broker in self._running()))
+        await self.until(lambda: all(self._epoch(broker, tp) > epoch for broker in self._answering()))
 
     def coordinator_partition(self, key: str, topic: str = CONSUMER_OFFSETS) -> TopicPartition:
         """The partition whose leader coordinates a group, or a transactional id.
@@ -236,7 +236,8 @@ class Administration:
             await trio.sleep(LOOK_AGAIN_S)
 
     async def until_led(self, topic: str, partition_count: int = 1) -> None:
-        """Returns when a topic has at least so many partitions and every running broker knows all leaders."""
+        """Returns when a topic has at least so many partitions and every running broker knows all leaders;
+        who is paused learns of them when it goes on."""
 
         def is_led(broker: Broker) -> bool:
             found = broker.image.topics.get(topic)
@@ -246,7 +247,7 @@ class Administration:
                 and all(partition.leader >= 0 for partition in found.partitions.values())
             )
 
-        await self.until(lambda: all(is_led(broker) for broker in self._running()))
+        await self.until(lambda: all(is_led(broker) for broker in self._answering()))
 
     async def _asked_until_loaded(self, ask: Callable[[], Awaitable[T]], code_of: Callable[[T], int]) -> T:
         while True:
@@ -259,6 +260,10 @@ class Administration:
 
     def _running(self) -> list[Broker]:
         return [hosted.broker for hosted in self._host.brokers.values() if hosted.broker is not None]
+
+    def _answering(self) -> list[Broker]:
+        brokers = self._host.brokers.values()
+        return [each.broker for each in brokers if each.broker is not None and each.gate.is_open]
 
     def _controller(self) -> Broker:
         for broker in self._running():
