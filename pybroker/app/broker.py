@@ -15,30 +15,22 @@ from typing import TypeAlias
 
 import trio
 
+from pybroker.app.controlling import build_controller
 from pybroker.app.current_config import ConfigFollower, CurrentConfig, obey_storage_settings, server_settings
 from pybroker.app.features import features_of, supported_features
 from pybroker.app.log_dirs import LogDirWatch
 from pybroker.app.metadata import choose_broker_id, metadata_session
-from pybroker.app.peers import controller_peer_settings
 from pybroker.app.replication import Replication
 from pybroker.app.transactions import build_transactions
 from pybroker.app.warming import warm_codecs
 from pybroker.config.broker import BrokerConfig
-from pybroker.config.topic import validate_topic_configs
 from pybroker.controller.api import ControllerApi
-from pybroker.controller.auto_creation import AutoTopicCreation
-from pybroker.controller.channels import BrokerChannel
-from pybroker.controller.configs_admin import ConfigsAdmin
-from pybroker.controller.controller import Controller
-from pybroker.controller.remote_channel import RemoteChannel
-from pybroker.controller.term import ControllerConfig
-from pybroker.controller.topics_admin import TopicsAdmin
 from pybroker.coordination.fetch_sessions import FetchSessionCache
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.producer_ids import ProducerIds, allocate_block
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
-from pybroker.handlers.local_channel import LocalChannel, LocalClient
+from pybroker.handlers.local_channel import LocalClient
 from pybroker.handlers.personas import persona_of
 from pybroker.handlers.registry import Services, build_registry
 from pybroker.instruments.clock import Clock, TimerQueue
@@ -302,28 +294,16 @@ class Broker:
             unique_text=lambda: str(uuid.uuid4()),
             image=lambda: self.image,
         )
-        controller = Controller(
-            ControllerConfig(
-                broker_id=self.broker_id,
-                inter_broker_listener=config.listeners.inter_broker,
-                delete_topic_enable=config.delete_topic_enable,
-                unclean_leader_election_enable=lambda: self.config.unclean_leader_election_enable,
-                auto_leader_rebalance_enable=config.auto_leader_rebalance_enable,
-                leader_imbalance_check_interval_seconds=config.leader_imbalance_check_interval_seconds,
-                leader_imbalance_per_broker_percentage=config.leader_imbalance_per_broker_percentage,
-            ),
-            session,
-            self._connect,
-            now_ms=self.clock.now_ms,
-            timers=self.timers,
-            reregister=lambda: self._register_again(session),
-        )
-        topics = TopicsAdmin(
+        control = build_controller(
+            self.broker_id,
+            lambda: self.config,
             session,
             self.publisher,
-            num_partitions=lambda: self.config.num_partitions,
-            replication_factor=lambda: self.config.default_replication_factor,
-            validate_config=lambda _topic, values: validate_topic_configs(values, self.config),
+            configs,
+            self.clock,
+            self.timers,
+            lambda: self._routes,
+            reregister=lambda: self._register_again(session),
         )
         producer_ids = ProducerIds(
             lambda: allocate_block(self._replication.controller, self.broker_id, self.broker_epoch)
@@ -358,13 +338,11 @@ class Broker:
             persona=persona_of(config.pybroker_persona, config.pybroker_api_versions),
             old_offsets=OldOffsets(session),
             storage=self._storage,
-            controller=controller,
-            controller_api=ControllerApi(controller),
-            topics=topics,
-            configs_admin=ConfigsAdmin(
-                session, self.publisher, self.broker_id, lambda: self.config, configs.read
-            ),
-            auto_creation=AutoTopicCreation(config, topics),
+            controller=control.controller,
+            controller_api=control.api,
+            topics=control.topics,
+            configs_admin=control.configs,
+            auto_creation=control.auto_creation,
             fetch_sessions=FetchSessionCache(
                 config.max_incremental_fetch_session_cache_slots, FETCH_SESSION_EVICTION_MS, random.randint
             ),
@@ -479,14 +457,6 @@ class Broker:
         await trio.to_thread.run_sync(lambda: self._logs.close(broker_epoch=self.broker_epoch))
 
     # -- what the services ask for ---------------------------------------------------------------------
-
-    def _connect(self, broker: BrokerIdZNode) -> BrokerChannel:
-        """The controller's way to a broker: in process to this one, over the wire to others."""
-        if broker.broker_id == self.broker_id:
-            return LocalChannel(self._routes, lambda: self.image, f"controller-{broker.broker_id}")
-        listener = self.config.listeners.control_plane or self.config.listeners.inter_broker
-        settings = controller_peer_settings(self.broker_id, self.config)
-        return RemoteChannel(broker, listener, settings)
 
     def _open_partition(self, tp: TopicPartition, topic_id: TopicId, is_new: bool) -> Partition:
         settings = self._configs.partition(tp)
