@@ -7,7 +7,8 @@ from pybroker.coordination.group.calls import FetchedOffset
 from pybroker.coordination.group.offsets import CommittedOffset, StoredOffset
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
-from tests.coordination.group.dialogue import GROUP, ORDERS, START_MS, Dialogue
+from tests.coordination.dialogue import START_MS
+from tests.coordination.group.dialogue import GROUP, ORDERS, Dialogue
 
 DAY_MS = 24 * 3600 * 1000
 PAYMENTS = TopicPartition("payments", 0)

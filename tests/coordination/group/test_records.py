@@ -18,7 +18,8 @@ from pybroker.coordination.group.records import (
 from pybroker.model.ids import TopicPartition
 from pybroker.protocol.codec import encode
 from pybroker.protocol.messages import GroupMetadataValue, OffsetCommitValue
-from tests.coordination.group.dialogue import START_MS, Dialogue
+from tests.coordination.dialogue import START_MS
+from tests.coordination.group.dialogue import Dialogue
 
 TP = TopicPartition("t", 3)
 

@@ -15,7 +15,8 @@ from pybroker.records.batch import iter_records
 from pybroker.records.builder import RecordBatchBuilder
 from pybroker.records.control import ControlRecordType, EndTransactionMarker, build_end_transaction_marker
 from pybroker.records.header import read_batch_header
-from tests.coordination.group.dialogue import GROUP, ORDERS, START_MS, Dialogue, replay
+from tests.coordination.dialogue import START_MS
+from tests.coordination.group.dialogue import GROUP, ORDERS, Dialogue, replay
 
 
 def commit(number: int) -> CommittedOffset:

@@ -1,27 +1,15 @@
-"""Talking to one shard of transactions without a broker: requests in; answers, records and markers out.
+"""Talking to one shard of transactions without a broker.
 
-Time stands still until the test moves it. Records are committed at once, unless the test holds them back or
-makes them fail; markers arrive at once, unless the test holds them back or says how they fare.
+Markers arrive at once, unless the test holds them back or says how they fare.
 """
 
-import heapq
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
 
-from pybroker.coordination.effects import (
-    Append,
-    CoordinatorRecord,
-    Effects,
-    Outcome,
-    Reply,
-    SendMarkers,
-    StartTimer,
-    TimerKey,
-    TransactionMarker,
-)
+from pybroker.coordination.effects import Effects, Outcome, Reply, SendMarkers, TransactionMarker
 from pybroker.coordination.transaction.calls import (
     TV_0,
     EndCall,
@@ -37,44 +25,30 @@ from pybroker.coordination.transaction.shard import TransactionShard
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.records.builder import RecordBatchBuilder
-from pybroker.records.header import Record, read_batch_header
+from tests.coordination.dialogue import ShardDialogue, read_all
 
-START_MS = 1_700_000_000_000
 TXN = "t"
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 TIMEOUT_MS = 60_000
 
 
-class Dialogue:
-    """A shard and everything around it.
+class Dialogue(ShardDialogue[TransactionShard]):
+    """A shard of transactions and everything around it.
 
     Attributes:
-        answers: by token, what a request was answered; a token that is missing still waits.
-        log: every record that was committed, in order.
         markers: every marker that was written, in order, with its partition.
         fates: what a partition answers to a marker, once, before it takes it.
-        holds, holds_markers: while set, appends or markers wait in ``held`` and ``held_markers``.
-        error: what appends fail with while it is set.
+        holds_markers: while set, markers wait in ``held_markers``.
     """
 
     def __init__(self, **rules: Any) -> None:
         self.rules = TransactionRules(**{"record_version": lambda: 1, **rules})
-        self.shard = TransactionShard(self.rules)
+        super().__init__(TransactionShard(self.rules))
         self.ids = itertools.count(1000)
-        self.now_ms = START_MS
-        self.answers: dict[int, Any] = {}
-        self.log: list[CoordinatorRecord] = []
         self.markers: list[tuple[TopicPartition, TransactionMarker]] = []
         self.fates: dict[TopicPartition, list[ErrorCode]] = {}
-        self.timers: dict[TimerKey, int] = {}
-        self.holds = self.holds_markers = False
-        self.held: list[Append] = []
+        self.holds_markers = False
         self.held_markers: list[SendMarkers] = []
-        self.error = ErrorCode.NONE
-        self.tokens = itertools.count()
-        self._sequence = itertools.count()
-        self._heap: list[tuple[int, int, TimerKey]] = []
         self.load()
 
     @property
@@ -132,56 +106,11 @@ class Dialogue:
         return reply
 
     def _ask(self, decide: Any, call: Any) -> Any:
-        token = next(self.tokens)
-        effects = Effects(self.now_ms)
-        decide(call, token, effects)
-        self.carry_out(effects)
-        return self.answers.get(token)
+        return self.answers.get(self.request(decide, call))
 
     # -- the world outside
 
-    def advance(self, by_ms: int) -> None:
-        """Move the clock on; what falls due meanwhile happens at its time."""
-        end = self.now_ms + by_ms
-        while self._heap and self._heap[0][0] <= end:
-            when, _, key = heapq.heappop(self._heap)
-            if self.timers.get(key) != when:
-                continue
-            del self.timers[key]
-            self.now_ms = max(self.now_ms, when)
-            effects = Effects(self.now_ms)
-            self.shard.timer_fired(key, effects)
-            self.carry_out(effects)
-        self.now_ms = end
-
-    def carry_out(self, effects: Effects) -> None:
-        for item in effects.items:
-            match item:
-                case Reply(token, answer):
-                    assert token not in self.answers, "a request is answered once"
-                    self.answers[token] = answer
-                case StartTimer(key, when_ms):
-                    self.timers[key] = when_ms
-                    heapq.heappush(self._heap, (when_ms, next(self._sequence), key))
-                case Append():
-                    self._append(item)
-                case SendMarkers():
-                    self._send(item)
-
-    def _append(self, item: Append) -> None:
-        if self.holds:
-            self.held.append(item)
-            return
-        outcome = Outcome(self.error)
-        if self.error is ErrorCode.NONE:
-            outcome = Outcome(ErrorCode.NONE, len(self.log))
-            self.log.extend(item.records)
-        if item.then is not None:
-            effects = Effects(self.now_ms)
-            item.then.settle(outcome, effects)
-            self.carry_out(effects)
-
-    def _send(self, item: SendMarkers) -> None:
+    def send(self, item: SendMarkers) -> None:
         if self.holds_markers or (item.is_retry and self.error is not ErrorCode.NONE):
             self.held_markers.append(item)
             return
@@ -196,14 +125,11 @@ class Dialogue:
         self.carry_out(effects)
 
     def release(self) -> None:
-        """What was held back happens now."""
-        self.holds = self.holds_markers = False
-        held, self.held = self.held, []
+        self.holds_markers = False
         markers, self.held_markers = self.held_markers, []
-        for item in held:
-            self._append(item)
+        super().release()
         for marker in markers:
-            self._send(marker)
+            self.send(marker)
 
     def load(self) -> None:
         """A new shard reads the log."""
@@ -228,13 +154,7 @@ class Dialogue:
         self.load()
 
     def read_log(self) -> TransactionReplay:
-        reading = self.shard.start_replay()
-        builder = RecordBatchBuilder()
-        builder.append(b"", b"", 0)
-        header = read_batch_header(builder.build())
-        for offset, (key, value) in enumerate(self.log):
-            reading.apply(header, Record(offset, 0, key, value), offset)
-        return reading
+        return read_all(self.shard.start_replay(), self.log)
 
 
 def marked(talk: Dialogue) -> Sequence[tuple[TopicPartition, bool, int]]:

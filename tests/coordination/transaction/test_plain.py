@@ -272,7 +272,7 @@ def test_a_decision_that_is_not_closed_yet_is_closed_later(talk: Dialogue) -> No
     talk.end(producer)
     talk.holds_markers, talk.error = False, ErrorCode.NOT_ENOUGH_REPLICAS
     held, talk.held_markers = talk.held_markers, []
-    talk._send(held[0])
+    talk.send(held[0])
     assert talk.state == "PrepareCommit"
     talk.error = ErrorCode.NONE
     talk.release()

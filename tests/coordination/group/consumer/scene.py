@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from pybroker.coordination.effects import Effects
 from pybroker.coordination.group.consumer.calls import ConsumerHeartbeatCall, ConsumerHeartbeatReply
 from pybroker.coordination.group.consumer.group import ConsumerGroup
 from pybroker.coordination.group.consumer.rules import ConsumerRules
@@ -63,11 +62,7 @@ class Scene(Dialogue):
 
     def call(self, call: ConsumerHeartbeatCall) -> int:
         """Returns the request's token."""
-        token = next(self.tokens)
-        effects = Effects(self.now_ms)
-        self.shard.consumer_heartbeat(call, token, effects)
-        self.carry_out(effects)
-        return token
+        return self.request(self.shard.consumer_heartbeat, call)
 
     def beat(self, member_id: str, epoch: int, **fields: Any) -> ConsumerHeartbeatReply:
         answer = self.answers[self.ask(member_id, epoch, **fields)]

@@ -267,7 +267,7 @@ TP = TopicPartition("orders", 0)
 
 def commit(scene: Scene, member_id: str, epoch: int, **fields: Any) -> ErrorCode:
     offsets = {TP: CommittedOffset(7, -1, "", scene.now_ms)}
-    token = scene._ask(scene.shard.commit, CommitCall(GROUP, offsets, epoch, member_id, **fields))
+    token = scene.request(scene.shard.commit, CommitCall(GROUP, offsets, epoch, member_id, **fields))
     code: ErrorCode = scene.answers[token][TP]
     return code
 
