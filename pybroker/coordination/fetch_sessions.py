@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -19,6 +19,7 @@ from pybroker.model.ids import ZERO_TOPIC_ID, LeaderEpoch, Offset, TopicId
 if TYPE_CHECKING:  # a start does without the messages of Fetch
     from pybroker.protocol.messages import FetchResponse
 from pybroker.replication.isr import FetchTimes
+from pybroker.replication.observers import Observers
 
 NO_SESSION = 0
 INITIAL_EPOCH = 0
@@ -26,16 +27,11 @@ FINAL_EPOCH = -1
 _MAX_EPOCH = 0x7FFFFFFF
 
 
-class Rest(Protocol):
-    """A follower has everything of one partition, for the time being."""
+class Sleeper(Protocol):
+    """A request that waits for news."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether there is something new."""
-
-    @property
-    def waiters(self) -> Any:
-        """Where to wait for that."""
+    def wake(self) -> None:
+        """Look again."""
 
 
 PartitionKey: TypeAlias = tuple[TopicId | str, int]
@@ -66,20 +62,35 @@ class PartitionReply:
 
     target: FetchTarget
     data: FetchResponse.PartitionData
-    rest: Rest | None = None
+    observers: Observers | None = None
 
 
-@define
+@define(eq=False)
 class _CachedPartition:
+    """One partition of a session, which observes it while the client, a follower, has everything."""
+
+    session: FetchSession
     target: FetchTarget
     high_watermark: Offset = -1
     log_start_offset: Offset = -1
-    rest: Rest | None = None
-    """Set when the client, a follower, has been told everything."""
+    observed: Observers | None = None
 
-    @property
-    def is_at_rest(self) -> bool:
-        return self.rest is not None and not self.rest.is_over
+    def on_news(self, *, is_urgent: bool) -> None:
+        """To be looked at by the next request, or by the one that waits."""
+        session = self.session
+        session.awake[self.target.key] = self
+        if is_urgent:
+            for sleeper in session.sleepers:
+                sleeper.wake()
+
+    def rest_with(self, observers: Observers | None) -> None:
+        """Wait to be told; with None it is looked at by every request."""
+        if observers is not self.observed:
+            if self.observed is not None:
+                self.observed.discard(self)
+            if observers is not None:
+                observers.add(self)
+            self.observed = observers
 
     def remember(self, data: FetchResponse.PartitionData) -> bool:
         """Take over what is about to be sent; True if the client must be told."""
@@ -99,42 +110,76 @@ class _CachedPartition:
 
 @define(eq=False)
 class FetchSession:
-    """One client's list of partitions; its one writer is the context of the request in progress."""
+    """One client's list of partitions; its one writer is the context of the request in progress.
+
+    Attributes:
+        awake: the partitions that a request looks at, in that order. The others are at rest: the client has
+            everything of them, and they say when there is something new.
+        sleepers: the request in progress, while it waits.
+    """
 
     session_id: int
     privileged: bool
     uses_topic_ids: bool
     created_ms: int
     last_used_ms: int
-    epoch: int
-    partitions: dict[PartitionKey, _CachedPartition]
-    times: FetchTimes = field(factory=FetchTimes)
+    times: FetchTimes
+    epoch: int = INITIAL_EPOCH + 1
+    partitions: dict[PartitionKey, _CachedPartition] = field(factory=dict)
+    awake: dict[PartitionKey, _CachedPartition] = field(factory=dict)
+    sleepers: set[Sleeper] = field(factory=set)
     size_when_touched: int = 0
+
+    def begin(self, replies: Iterable[PartitionReply]) -> None:
+        """The answer to the full request that it starts with."""
+        for reply in replies:
+            data = reply.data
+            self._add(_CachedPartition(self, reply.target, data.high_watermark, data.log_start_offset))
+            self._settle(reply)
 
     def update(self, targets: Iterable[FetchTarget], forgotten: Iterable[PartitionKey]) -> None:
         for target in targets:
             cached = self.partitions.get(target.key)
             if cached is None:
-                self.partitions[target.key] = _CachedPartition(target)
+                self._add(_CachedPartition(self, target))
             else:
                 cached.target = target
-                cached.rest = None
+                cached.rest_with(None)
+                self.awake[target.key] = cached
         for key in forgotten:
-            self.partitions.pop(key, None)
+            cached = self.partitions.pop(key, None)
+            if cached is not None:
+                cached.rest_with(None)
+                self.awake.pop(key, None)
+
+    def _add(self, cached: _CachedPartition) -> None:
+        self.partitions[cached.target.key] = self.awake[cached.target.key] = cached
+
+    def _settle(self, reply: PartitionReply) -> None:
+        """What was looked at rests from now on, or not. With data it goes to the end of the line, so that a
+        busy partition cannot starve the others of a reply's byte limit."""
+        key = reply.target.key
+        cached = self.partitions[key]
+        cached.rest_with(reply.observers)
+        if reply.observers is not None:
+            self.awake.pop(key, None)
+        elif reply.data.records:
+            self.awake.pop(key, None)
+            self.awake[key] = cached
 
     def news(self, replies: list[PartitionReply]) -> list[PartitionReply]:
-        """The replies that hold something new. Partitions with data go to the end of the line, so that a
-        busy one cannot starve the others of a reply's byte limit."""
+        """The replies that hold something new."""
         selected = []
         for reply in replies:
-            cached = self.partitions[reply.target.key]
-            cached.rest = reply.rest
-            if not cached.remember(reply.data):
-                continue
-            selected.append(reply)
-            if reply.data.records:
-                self.partitions[reply.target.key] = self.partitions.pop(reply.target.key)
+            if self.partitions[reply.target.key].remember(reply.data):
+                selected.append(reply)
+            self._settle(reply)
         return selected
+
+    def close(self) -> None:
+        """It is over: partitions have nothing to say to it any more."""
+        for cached in self.partitions.values():
+            cached.rest_with(None)
 
 
 class FetchSessionCache:
@@ -163,10 +208,13 @@ class FetchSessionCache:
         return [(target.topic_id, target.topic or "", target.partition) for target in targets]
 
     def remove(self, session_id: int) -> None:
-        self._sessions.pop(session_id, None)
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            session.close()
 
     def clear(self) -> None:
-        self._sessions.clear()
+        for session_id in list(self._sessions):
+            self.remove(session_id)
 
     def touch(self, session: FetchSession, now_ms: int) -> None:
         session.last_used_ms = now_ms
@@ -175,27 +223,19 @@ class FetchSessionCache:
 
     def create(
         self,
-        partitions: dict[PartitionKey, _CachedPartition],
+        replies: list[PartitionReply],
         *,
         privileged: bool,
         uses_topic_ids: bool,
         now_ms: int,
-        times: FetchTimes | None = None,
+        times: FetchTimes,
     ) -> int:
         """The new session's id, or :data:`NO_SESSION` when the cache has no room for it."""
-        if len(self._sessions) >= self._max_sessions and not self._evict(privileged, len(partitions), now_ms):
+        if len(self._sessions) >= self._max_sessions and not self._evict(privileged, len(replies), now_ms):
             return NO_SESSION
         session_id = self._new_id()
-        session = FetchSession(
-            session_id,
-            privileged,
-            uses_topic_ids,
-            now_ms,
-            now_ms,
-            INITIAL_EPOCH + 1,
-            partitions,
-            times or FetchTimes(now_ms),
-        )
+        session = FetchSession(session_id, privileged, uses_topic_ids, now_ms, now_ms, times)
+        session.begin(replies)
         self._sessions[session_id] = session
         self.touch(session, now_ms)
         return session_id
@@ -211,7 +251,7 @@ class FetchSessionCache:
             return False
         oldest = next(iter(self._sessions.values()))
         if now_ms - oldest.last_used_ms > self._eviction_ms:
-            del self._sessions[oldest.session_id]
+            self.remove(oldest.session_id)
             return True
         evictable = [
             session
@@ -223,7 +263,7 @@ class FetchSessionCache:
         victim = min(evictable, key=lambda session: (session.privileged, session.size_when_touched))
         if (privileged, size) < (victim.privileged, victim.size_when_touched):
             return False
-        del self._sessions[victim.session_id]
+        self.remove(victim.session_id)
         return True
 
 
@@ -250,9 +290,9 @@ class FetchContext:
         """What to look at now: not what is at rest."""
         raise NotImplementedError
 
-    def rests(self) -> Iterator[Rest]:
-        """What is at rest."""
-        return iter(())
+    def sleepers(self) -> set[Sleeper] | None:
+        """Where to wait for news of what is at rest; None when nothing is."""
+        return None
 
     def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:
         raise NotImplementedError
@@ -298,14 +338,8 @@ class FullContext(FetchContext):
         return iter(self.requested)
 
     def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:
-        partitions = {
-            reply.target.key: _CachedPartition(
-                reply.target, reply.data.high_watermark, reply.data.log_start_offset, reply.rest
-            )
-            for reply in replies
-        }
         session_id = self.cache.create(
-            partitions,
+            replies,
             privileged=self.privileged,
             uses_topic_ids=self.uses_topic_ids,
             now_ms=now_ms,
@@ -327,17 +361,13 @@ class IncrementalContext(FetchContext):
         return self.session.times
 
     def targets(self) -> Iterator[FetchTarget]:
-        for cached in list(self.session.partitions.values()):
-            if cached.is_at_rest:
-                continue
+        for cached in list(self.session.awake.values()):
             if cached.target.topic is None:
                 cached.target.topic = self.topic_name(cached.target.topic_id)
             yield cached.target
 
-    def rests(self) -> Iterator[Rest]:
-        for cached in self.session.partitions.values():
-            if cached.rest is not None and not cached.rest.is_over:
-                yield cached.rest
+    def sleepers(self) -> set[Sleeper]:
+        return self.session.sleepers
 
     def finish(self, replies: list[PartitionReply], now_ms: int) -> FetchOutcome:  # noqa: ARG002
         if self.session.epoch != self.expected_epoch:

@@ -41,7 +41,7 @@ from pybroker.protocol.messages import FetchRequest, FetchResponse
 from pybroker.replication.isr import FetchTimes
 from pybroker.replication.partition import FetchedData, Isolation, Partition
 from pybroker.replication.replicas import Replicas
-from pybroker.replication.waiters import WaiterSet, waiting_on
+from pybroker.replication.waiters import Wakers, waiting_on
 from pybroker.storage.handles import FileSlice
 
 FIRST_VERSION_WITH_REPLY_LIMIT = 3
@@ -106,10 +106,11 @@ class FetchHandler:
             return harvest
         return self._read(ctx, request, context)
 
-    def _waiters(self, request: FetchRequest, context: FetchContext) -> list[WaiterSet]:
+    def _waiters(self, request: FetchRequest, context: FetchContext) -> list[Wakers]:
         """What has to change for this request to find more."""
         is_follower = _replica_id(request) >= 0
-        found: list[WaiterSet] = [rest.waiters for rest in context.rests()]
+        sleepers = context.sleepers()
+        found: list[Wakers] = [] if sleepers is None else [sleepers]
         for target in context.targets():
             partition = self.replicas.find(TopicPartition(target.topic or "", target.partition))
             if partition is not None:
@@ -161,7 +162,7 @@ class FetchHandler:
                 harvest.slices.append(fetched.read.slice)
                 harvest.size += fetched.read.size_in_bytes
                 room = max(0, room - fetched.read.size_in_bytes)
-            harvest.replies.append(PartitionReply(target, _found(target, fetched), fetched.rest))
+            harvest.replies.append(PartitionReply(target, _found(target, fetched), fetched.observers))
         harvest.replies.extend(failed)
         return harvest
 

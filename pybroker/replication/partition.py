@@ -29,6 +29,7 @@ from pybroker.records.header import NO_SEQUENCE
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
 from pybroker.replication.isr import Answer, FetchTimes, Follower, IsEligible, Leadership, Proposal, Settled
+from pybroker.replication.observers import Observers
 from pybroker.replication.topic_settings import PartitionSettings
 from pybroker.replication.waiters import WaiterSet
 from pybroker.storage.errors import UnexpectedAppendOffset
@@ -90,26 +91,8 @@ class FetchedData:
     preferred_replica: BrokerId | None = None
     """Who is nearer to the reader, and shall be asked instead."""
 
-    rest: "Rest | None" = None
-    """Until this is over there is nothing new for the follower that was answered."""
-
-
-@frozen
-class Rest:
-    """A follower has everything of ``partition`` as it was after so many changes."""
-
-    partition: "Partition"
-    changes: int
-
-    @property
-    def is_over(self) -> bool:
-        """Whether there is something new."""
-        return self.partition.changes != self.changes
-
-    @property
-    def waiters(self) -> WaiterSet:
-        """Where to wait for that."""
-        return self.partition.append_waiters
+    observers: Observers | None = None
+    """Set for a follower that has everything: who is among them hears when there is something new."""
 
 
 def _nobody_asks(_partition: "Partition", _proposal: Proposal) -> None:
@@ -140,7 +123,7 @@ class Partition:
         leadership: what it knows of its followers; None unless it is led here.
         waiters: requests that wait for the high watermark, or for another leader.
         append_waiters: followers that wait for records. Another leader wakes them too.
-        changes: grows with everything that a follower has to be told of.
+        observers: hear of everything that a follower has to be told of.
     """
 
     def __init__(
@@ -162,7 +145,7 @@ class Partition:
         self.leadership: Leadership | None = None
         self.waiters = WaiterSet()
         self.append_waiters = WaiterSet()
-        self.changes = 0
+        self.observers = Observers()
         self.is_offline = False
         """Whether the disk under the log has failed. Nothing is served any more."""
         self._broker_id = broker_id
@@ -217,7 +200,7 @@ class Partition:
             self._wake()
 
     def _wake(self) -> None:
-        self.changes += 1
+        self.observers.tell(is_urgent=True)
         self.waiters.wake_all()
         self.append_waiters.wake_all()
 
@@ -313,9 +296,9 @@ class Partition:
         """Append as leader; the caller has checked leadership. Raises what the Log raises."""
         info = self.log.append_as_leader(batch, self.state.leader_epoch, origin, guard)
         if not info.duplicate:
-            self.changes += 1
             if self.leadership is not None:
                 self.leadership.log_grows()
+            self.observers.tell(is_urgent=True)
             self.append_waiters.wake_all()
             self._advance_high_watermark()
         return info
@@ -337,7 +320,7 @@ class Partition:
             self.waiters.wake_all()
 
     def _set_high_watermark(self, offset: Offset) -> None:
-        self.changes += 1
+        self.observers.tell(is_urgent=False)
         self.high_watermark = offset
         self.log.on_high_watermark(offset)
 
@@ -492,7 +475,7 @@ class Partition:
         fetched = self._fetched(read, None)
         if offset == self.log.log_end_offset and broker_id in self.isr:
             follower.rests_with = times
-            return evolve(fetched, rest=Rest(self, self.changes))
+            return evolve(fetched, observers=self.observers)
         return fetched
 
     def _note_fetch(

@@ -6,6 +6,7 @@ cheap and says only "look again": the request plans anew, and sleeps again if th
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import trio
 
@@ -60,8 +61,16 @@ class WaiterSet:
             waiter.wake()
 
 
+class Wakers(Protocol):
+    """Where a waiter can hang: the set of a partition, or of whoever hears of many."""
+
+    def add(self, waiter: Waiter, /) -> None: ...
+
+    def discard(self, waiter: Waiter, /) -> None: ...
+
+
 @contextmanager
-def waiting_on(sets: Iterable[WaiterSet]) -> Iterator[Waiter]:
+def waiting_on(sets: Iterable[Wakers]) -> Iterator[Waiter]:
     """A waiter that hangs on all ``sets`` while the block runs."""
     waiter = Waiter()
     held = tuple(sets)

@@ -19,6 +19,7 @@ from pybroker.coordination.fetch_sessions import (
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, TopicId
 from pybroker.protocol.messages import FetchResponse
+from pybroker.replication.observers import Observers
 
 EVICTION_MS = 120_000
 
@@ -64,7 +65,12 @@ def open_(cache: FetchSessionCache, request: FetchRequestView, now_ms: int = 0) 
 
 
 def reply(
-    to: FetchTarget, *, high_watermark: int = 5, records: bytes = b"", error: ErrorCode = ErrorCode.NONE
+    to: FetchTarget,
+    *,
+    high_watermark: int = 5,
+    records: bytes = b"",
+    error: ErrorCode = ErrorCode.NONE,
+    observers: Observers | None = None,
 ) -> PartitionReply:
     data = FetchResponse.PartitionData(
         partition_index=to.partition,
@@ -73,7 +79,7 @@ def reply(
         log_start_offset=0,
         records=records,
     )
-    return PartitionReply(to, data)
+    return PartitionReply(to, data, observers)
 
 
 def start_session(cache: FetchSessionCache, *targets: FetchTarget, now_ms: int = 0, **flags: bool) -> int:
@@ -217,3 +223,80 @@ def test_a_client_never_displaces_a_follower() -> None:
     later = EVICTION_MS + 1
     open_(cache, view(session_id=follower, epoch=1), now_ms=later)
     assert start_session(cache, target(0), target(1), now_ms=later) == NO_SESSION
+
+
+class Follower:
+    """A follower's session over some partitions that say when they have news."""
+
+    def __init__(self, cache: FetchSessionCache, size: int) -> None:
+        self.cache = cache
+        self.partitions = [Observers() for _ in range(size)]
+        self.epoch = INITIAL_EPOCH
+        self.session_id = NO_SESSION
+        self.woken = 0
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def fetch(self, *targets: FetchTarget, forgotten: Iterable[int] = ()) -> FetchContext:
+        request = view(
+            *targets, session_id=self.session_id, epoch=self.epoch, forgotten=forgotten, privileged=True
+        )
+        self.epoch += 1
+        return open_(self.cache, request)
+
+    def has_everything(self, context: FetchContext) -> list[int]:
+        """Answers that it does, for all that is looked at: which were those?"""
+        looked_at = list(context.targets())
+        replies = [reply(one, observers=self.partitions[one.partition]) for one in looked_at]
+        self.session_id = context.finish(replies, 0).session_id
+        return [one.partition for one in looked_at]
+
+
+def test_what_a_follower_has_everything_of_is_looked_at_again_when_there_is_news() -> None:
+    follower = Follower(make_cache(), 1000)
+    everything = follower.fetch(*(target(number) for number in range(1000)))
+    assert len(follower.has_everything(everything)) == 1000
+    assert follower.has_everything(follower.fetch()) == []
+    follower.partitions[700].tell(is_urgent=False)
+    follower.partitions[70].tell(is_urgent=True)
+    assert follower.has_everything(follower.fetch()) == [700, 70]
+    assert follower.has_everything(follower.fetch()) == []
+    assert follower.has_everything(follower.fetch(target(5, offset=3))) == [5]
+
+
+def test_news_wake_the_request_that_waits_unless_they_can_wait() -> None:
+    follower = Follower(make_cache(), 2)
+    follower.has_everything(follower.fetch(target(0), target(1)))
+    waiting = follower.fetch()
+    sleepers = waiting.sleepers()
+    assert sleepers is not None
+    sleepers.add(follower)
+    follower.partitions[0].tell(is_urgent=False)
+    assert follower.woken == 0
+    follower.partitions[0].tell(is_urgent=True)
+    assert follower.woken == 1
+    assert [one.partition for one in waiting.targets()] == [0]
+
+
+def test_a_follower_that_is_behind_is_looked_at_every_time() -> None:
+    follower = Follower(make_cache(), 1)
+    follower.has_everything(follower.fetch(target(0)))
+    behind = follower.fetch(target(0, offset=1))
+    behind.finish([reply(one, records=b"batch") for one in behind.targets()], 0)
+    assert len(follower.partitions[0]) == 0
+    assert [one.partition for one in follower.fetch().targets()] == [0]
+
+
+def test_a_session_that_is_over_and_what_it_forgets_are_told_nothing_more() -> None:
+    cache = make_cache(max_sessions=1)
+    follower = Follower(cache, 3)
+    follower.has_everything(follower.fetch(target(0), target(1), target(2)))
+    follower.has_everything(follower.fetch(forgotten=[1]))
+    assert [len(observers) for observers in follower.partitions] == [1, 0, 1]
+    other = Follower(cache, 3)
+    stale = open_(cache, view(target(0), privileged=True), EVICTION_MS + 1)
+    stale.finish([reply(target(0), observers=other.partitions[0])], EVICTION_MS + 1)
+    assert [len(observers) for observers in follower.partitions] == [0, 0, 0]
+    cache.clear()
+    assert [len(observers) for observers in other.partitions] == [0, 0, 0]
