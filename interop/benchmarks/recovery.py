@@ -157,7 +157,7 @@ def _start_time(server: PybrokerServer | ApacheKafkaServer) -> float:
 
 def _stop(server: PybrokerServer | ApacheKafkaServer) -> None:
     if isinstance(server, ApacheKafkaServer):
-        server.stop_broker()
+        server.stop_process()
     else:
         server.stop()
 

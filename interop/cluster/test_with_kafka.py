@@ -128,7 +128,7 @@ def test_brokers_of_both_kinds_replicate_each_other(cluster: MixedCluster) -> No
     cluster.wait_until_whole()
     folders = cluster.data
     for broker in cluster.brokers.values():
-        broker.stop_broker()
+        broker.stop_process()
     for topic in (TOPIC, "__consumer_offsets"):
         for directory in sorted(folders[0].glob(f"{topic}-*")):
             tp = TopicPartition(topic, int(directory.name.rpartition("-")[2]))

@@ -143,7 +143,7 @@ def test_apache_kafka_serves_and_cleans_on_what_pybroker_compacted(tmp_path: Pat
         copy_metadata(f"embedded:{data}", f"zookeeper:{idle.zookeeper.address}")
         idle.start()
         assert {isolation: read(idle, isolation) for isolation in seen} == seen
-        idle.stop_broker()
+        idle.stop_process()
         cleaning.start()
         producer = Producer({"bootstrap.servers": cleaning.bootstrap, "batch.size": 10_000})
         written = [
@@ -156,7 +156,7 @@ def test_apache_kafka_serves_and_cleans_on_what_pybroker_compacted(tmp_path: Pat
         wait_until(lambda: checkpoint(data) > cleaned or None, "Kafka's cleaner", 2 * TIMEOUT_S)
         expected = latest([*seen["read_committed"], *((0, 0, key, value) for key, value in written)])
         assert latest(read(cleaning, "read_committed")) == expected
-        cleaning.stop_broker()
+        cleaning.stop_process()
 
         pybroker.start()
         assert latest(read(pybroker, "read_committed")) == expected

@@ -103,7 +103,7 @@ def test_apache_kafka_serves_what_pybroker_wrote_and_the_other_way_round(pair: P
     assert_same(find(pair.apache), before)
     write(pair.apache, scale // 10, seed="apache", transactions=True)
     between = find(pair.apache)
-    pair.apache.stop_broker()
+    pair.apache.stop_process()
     (directory,) = {path.parent for path in partition_files(pair.data, TRANSACTIONAL, ".log")}
     indexes = ",".join(str(path) for path in sorted(directory.glob("*.txnindex")))
     assert dumped_aborted(dump("--files", indexes)) == written_aborted(directory) != []

@@ -170,7 +170,7 @@ def test_a_move_that_one_broker_has_begun_the_other_ends(begun_by: str, tmp_path
             apache.zookeeper.start()
             copy_metadata(embedded, zookeeper)
         else:
-            apache.stop_broker()
+            apache.stop_process()
             copy_metadata(zookeeper, embedded)
         assert [path.name[-7:] for path in (tmp_path / target).glob(f"{TOPIC}-*")] == ["-future"]
         second.start()

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from interop.support import maven
-from interop.support.process import LOCALHOST, ChildProcess, free_port
+from interop.support.process import LOCALHOST, ChildProcess, ProcessServer, free_port
 from interop.support.tools import require_tool
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 """Any 22 characters that are a UUID in base64."""
 
 
-class ApacheKafka4Server:
+class ApacheKafka4Server(ProcessServer):
     """One KRaft node, broker and controller, with a small heap."""
 
     name = "apache4"
@@ -23,17 +23,17 @@ class ApacheKafka4Server:
     JVM: tuple[str, ...] = ("-Xmx512m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4")
 
     def __init__(self, overrides: Mapping[str, str] | None = None, jvm: tuple[str, ...] = JVM) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="interop-kafka4-"))
-        self.port, controller_port = free_port(), free_port()
+        folder = Path(tempfile.mkdtemp(prefix="interop-kafka4-"))
+        port, controller_port = free_port(), free_port()
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{LOCALHOST}:{controller_port}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{LOCALHOST}:{self.port},CONTROLLER://{LOCALHOST}:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{LOCALHOST}:{self.port}",
+            "listeners": f"PLAINTEXT://{LOCALHOST}:{port},CONTROLLER://{LOCALHOST}:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{LOCALHOST}:{port}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": str(self.folder / "data"),
+            "log.dirs": str(folder / "data"),
             "num.partitions": "1",
             "offsets.topic.replication.factor": "1",
             "transaction.state.log.replication.factor": "1",
@@ -43,45 +43,26 @@ class ApacheKafka4Server:
             "group.initial.rebalance.delay.ms": "0",
             **(overrides or {}),
         }
-        self._properties = self.folder / "server.properties"
+        self._properties = folder / "server.properties"
         self._properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         self._java = [
             require_tool("java", "default-jdk-headless"), *jvm,
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=info", "-cp", maven.class_path("tools-4"),
         ]  # fmt: skip
-        self._broker = ChildProcess(
-            [*self._java, "kafka.Kafka", str(self._properties)], self.folder / "server.log"
-        )
-
-    @property
-    def bootstrap(self) -> str:
-        return f"{LOCALHOST}:{self.port}"
-
-    @property
-    def is_running(self) -> bool:
-        return self._broker.is_running
-
-    @property
-    def pid(self) -> int | None:
-        return self._broker.pid
+        command = [*self._java, "kafka.Kafka", str(self._properties)]
+        super().__init__(ChildProcess(command, folder / "server.log"), folder, port)
 
     def start(self) -> None:
         self.format()
-        self._broker.start()
-        self._broker.wait_for_broker(self.port, self.START_TIMEOUT_S)
-
-    def kill9(self) -> None:
-        self._broker.kill9()
+        self._process.start()
+        self._process.wait_for_broker(self.port, self.START_TIMEOUT_S)
 
     def restart(self) -> None:
         self.start()
 
     def stop(self) -> None:
-        self._broker.stop()
+        self._process.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def log_tail(self, lines: int = 30) -> str:
-        return self._broker.log_tail(lines)
 
     def format(self) -> None:
         """Prepare the data directory, once."""

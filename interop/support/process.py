@@ -88,6 +88,38 @@ class ChildProcess:
             raise AssertionError(f"{error}\n{self.log_tail()}") from None
 
 
+class ProcessServer:
+    """A server of the suite in a process of its own, with a folder and a port of the loopback interface."""
+
+    def __init__(self, process: ChildProcess, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self._process = process
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` of its clients."""
+        return f"{LOCALHOST}:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_running
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def kill9(self) -> None:
+        self._process.kill9()
+
+    def stop_process(self) -> None:
+        """Stop it in good order; its data stays."""
+        self._process.stop()
+
+    def log_tail(self, lines: int = 30) -> str:
+        return self._process.log_tail(lines)
+
+
 _CORRELATION_ID = 7
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from interop.support.kraft import ApacheKafka4Server
-from interop.support.process import LOCALHOST, ChildProcess, free_port, knows_controller
+from interop.support.process import LOCALHOST, ChildProcess, ProcessServer, free_port, knows_controller
 from interop.support.waiting import wait_until
 from interop.support.zookeeper import ZooKeeperServer, java_process
 
@@ -47,7 +47,7 @@ class Server(Protocol):
     def log_tail(self, lines: int = 30) -> str: ...
 
 
-class PybrokerServer:
+class PybrokerServer(ProcessServer):
     """`python -m pybroker serve` of this checkout, with its own data directory."""
 
     name = "pybroker"
@@ -59,13 +59,13 @@ class PybrokerServer:
         folder: Path | None = None,
         port: int | None = None,
     ) -> None:
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="interop-pybroker-"))
         self._owns_folder = folder is None
-        self.port = port or free_port()
+        folder = folder or Path(tempfile.mkdtemp(prefix="interop-pybroker-"))
+        port = port or free_port()
         settings = {
-            "listeners": f"PLAINTEXT://{LOCALHOST}:{self.port}",
-            "advertised.listeners": f"PLAINTEXT://{LOCALHOST}:{self.port}",
-            "log.dirs": str(self.folder / "data"),
+            "listeners": f"PLAINTEXT://{LOCALHOST}:{port}",
+            "advertised.listeners": f"PLAINTEXT://{LOCALHOST}:{port}",
+            "log.dirs": str(folder / "data"),
             **(overrides or {}),
         }
         python = os.environ.get(SERVER_PYTHON, sys.executable)
@@ -74,48 +74,27 @@ class PybrokerServer:
             command += ["--override", f"{key}={value}"]
         # Run from the data folder: the package is found by its installation or PYTHONPATH, not by luck.
         search_path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
-        self._process = ChildProcess(command, self.folder / "server.log", {"PYTHONPATH": search_path})
-
-    @property
-    def bootstrap(self) -> str:
-        return f"{LOCALHOST}:{self.port}"
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.is_running
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
+        process = ChildProcess(command, folder / "server.log", {"PYTHONPATH": search_path})
+        super().__init__(process, folder, port)
 
     def start(self) -> None:
         self._process.start()
         self._process.wait_for_broker(self.port, self.START_TIMEOUT_S)
 
-    def kill9(self) -> None:
-        self._process.kill9()
-
     def restart(self) -> None:
         self.start()
-
-    def stop_broker(self) -> None:
-        """Stop it in good order; its data stays."""
-        self._process.stop()
 
     def stop(self) -> None:
         self._process.stop()
         if self._owns_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def log_tail(self, lines: int = 30) -> str:
-        return self._process.log_tail(lines)
-
 
 _KAFKA = "tools-3.9"
 """The class path that has Kafka 3.9 and the ZooKeeper that it comes with."""
 
 
-class ApacheKafkaServer:
+class ApacheKafkaServer(ProcessServer):
     """Apache Kafka 3.9 in ZooKeeper mode, by default with a ZooKeeper of its own, both with a small heap.
 
     Args:
@@ -137,41 +116,26 @@ class ApacheKafkaServer:
         chroot: str = "",
         options: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="interop-kafka-"))
-        self.port = free_port()
+        folder, port = Path(tempfile.mkdtemp(prefix="interop-kafka-")), free_port()
         self._owns_zookeeper = zookeeper is None
         self.zookeeper = zookeeper or ZooKeeperServer(_KAFKA)
         self._chroot = chroot
         self._broker_id = (overrides or {}).get("broker.id", "0")
-        self._broker = java_process(
-            self.folder,
+        process = java_process(
+            folder,
             "server",
             "kafka.Kafka",
             heap="512m",
             set_name=_KAFKA,
-            settings={**self._settings(), **(overrides or {})},
+            settings={**self._settings(folder, port), **(overrides or {})},
             options=options,
         )
-
-    @property
-    def bootstrap(self) -> str:
-        return f"{LOCALHOST}:{self.port}"
-
-    @property
-    def is_running(self) -> bool:
-        return self._broker.is_running
-
-    @property
-    def pid(self) -> int | None:
-        return self._broker.pid
+        super().__init__(process, folder, port)
 
     def start(self) -> None:
         self.zookeeper.start()
-        self._broker.start()
-        self._broker.wait_for_broker(self.port, self.START_TIMEOUT_S, knows_controller)
-
-    def kill9(self) -> None:
-        self._broker.kill9()
+        self._process.start()
+        self._process.wait_for_broker(self.port, self.START_TIMEOUT_S, knows_controller)
 
     def restart(self) -> None:
         self.wait_until_forgotten()
@@ -182,27 +146,20 @@ class ApacheKafkaServer:
         beside it."""
         wait_until(lambda: not self._is_registered(), "the end of the old registration", 30)
 
-    def stop_broker(self) -> None:
-        """Stop the broker in good order; ZooKeeper stays."""
-        self._broker.stop()
-
     def stop(self) -> None:
-        self._broker.stop()
+        self._process.stop()
         if self._owns_zookeeper:
             self.zookeeper.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def log_tail(self, lines: int = 30) -> str:
-        return self._broker.log_tail(lines)
-
-    def _settings(self) -> dict[str, str]:
+    def _settings(self, folder: Path, port: int) -> dict[str, str]:
         """What Kafka's own config/server.properties sets for one node, plus addresses."""
         return {
             "broker.id": self._broker_id,
-            "listeners": f"PLAINTEXT://{LOCALHOST}:{self.port}",
+            "listeners": f"PLAINTEXT://{LOCALHOST}:{port}",
             "zookeeper.connect": self.zookeeper.address + self._chroot,
             "zookeeper.session.timeout.ms": str(self.ZOOKEEPER_SESSION_MS),
-            "log.dirs": str(self.folder / "data"),
+            "log.dirs": str(folder / "data"),
             "num.partitions": "1",
             "offsets.topic.replication.factor": "1",
             "transaction.state.log.replication.factor": "1",

@@ -9,7 +9,7 @@ from pathlib import Path
 from kazoo.client import KazooClient
 
 from interop.support import maven
-from interop.support.process import LOCALHOST, ChildProcess, free_port
+from interop.support.process import LOCALHOST, ChildProcess, ProcessServer, free_port
 from interop.support.tools import require_tool
 from interop.support.waiting import wait_until
 
@@ -18,7 +18,7 @@ CLASS_PATH = "zookeeper-3.8"
 START_TIMEOUT_S = 60.0
 
 
-class ZooKeeperServer:
+class ZooKeeperServer(ProcessServer):
     """One standalone server with a small heap, its own folder and a free port.
 
     Args:
@@ -33,30 +33,22 @@ class ZooKeeperServer:
         settings: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="interop-zookeeper-"))
-        self.port = free_port()
-        self._process = java_process(
-            self.folder,
+        folder, port = Path(tempfile.mkdtemp(prefix="interop-zookeeper-")), free_port()
+        process = java_process(
+            folder,
             "zookeeper",
             "org.apache.zookeeper.server.quorum.QuorumPeerMain",
             heap="128m",
             set_name=set_name,
-            settings={**self._settings(), **(settings or {})},
+            settings={**self._settings(folder, port), **(settings or {})},
             options={"zookeeper.admin.enableServer": "false", **(options or {})},
         )
+        super().__init__(process, folder, port)
 
     @property
     def address(self) -> str:
         """`host:port` for clients without TLS."""
-        return f"{LOCALHOST}:{self.port}"
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.is_running
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
+        return self.bootstrap
 
     def start(self) -> None:
         """Start it, if it does not run, and wait until it answers."""
@@ -64,15 +56,9 @@ class ZooKeeperServer:
             self._process.start()
             wait_until(lambda: self.children("/") is not None, "ZooKeeper", START_TIMEOUT_S)
 
-    def kill9(self) -> None:
-        self._process.kill9()
-
     def stop(self) -> None:
         self._process.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def log_tail(self, lines: int = 30) -> str:
-        return self._process.log_tail(lines)
 
     def children(self, path: str) -> list[str] | None:
         """The names below `path`, or None when ZooKeeper does not answer."""
@@ -89,10 +75,11 @@ class ZooKeeperServer:
             client.close()
         return children
 
-    def _settings(self) -> dict[str, str]:
+    @staticmethod
+    def _settings(folder: Path, port: int) -> dict[str, str]:
         return {
-            "dataDir": str(self.folder / "data"),
-            "clientPort": str(self.port),
+            "dataDir": str(folder / "data"),
+            "clientPort": str(port),
             "clientPortAddress": LOCALHOST,
             "maxClientCnxns": "0",
             "tickTime": "500",

@@ -169,12 +169,12 @@ def test_apache_kafka_obeys_pybroker(mixed: Mixed) -> None:
     mixed.wait_for_isr(TOPIC, [(ids[0], set(ids)) for ids in REPLICAS])
     produce(mixed.kafka, TOPIC, "before", 20)
 
-    mixed.kafka.stop_broker()
+    mixed.kafka.stop_process()
     mixed.wait_for_isr(TOPIC, [(PYBROKER, {PYBROKER})] * 2)
     mixed.kafka.start()
     mixed.wait_for_isr(TOPIC, [(PYBROKER, {KAFKA, PYBROKER})] * 2)
 
-    mixed.pybroker.stop_broker()
+    mixed.pybroker.stop_process()
     mixed.wait_for_isr(TOPIC, [(KAFKA, {KAFKA})] * 2)
     mixed.pybroker.start()
     mixed.wait_for_brokers(controller=KAFKA)

@@ -104,8 +104,8 @@ def test_both_leave_the_same_nodes(pair: Pair) -> None:
     for server in pair.both:
         delete(server)
     pair.assert_same("deleted")
-    pair.pybroker.stop_broker()
-    pair.apache.stop_broker()
+    pair.pybroker.stop_process()
+    pair.apache.stop_process()
     pair.assert_same("stopped")
     for server in pair.both:
         server.start()
