@@ -38,8 +38,9 @@ from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, BrokerId, TopicPartition
 from pybroker.protocol.messages import FetchRequest, FetchResponse
+from pybroker.replication.fetched import FetchedData, Isolation
 from pybroker.replication.isr import FetchTimes
-from pybroker.replication.partition import FetchedData, Isolation, Partition
+from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas
 from pybroker.replication.waiters import Wakers, waiting_on
 from pybroker.storage.handles import FileSlice

@@ -22,7 +22,8 @@ from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, UNKNOWN_OFFSET, Offset, TopicPartition
 from pybroker.protocol.messages import ListOffsetsRequest, ListOffsetsResponse
-from pybroker.replication.partition import Isolation, Partition
+from pybroker.replication.fetched import Isolation
+from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas
 from pybroker.storage.lookup import TimestampOffset
 

@@ -7,7 +7,6 @@ changing it.
 
 import logging
 from collections.abc import Callable
-from enum import IntEnum
 
 from attrs import evolve, frozen
 
@@ -28,6 +27,7 @@ from pybroker.model.ids import (
 from pybroker.records.header import NO_SEQUENCE
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
+from pybroker.replication.fetched import FetchedData, Isolation
 from pybroker.replication.isr import Answer, FetchTimes, Follower, IsEligible, Leadership, Proposal, Settled
 from pybroker.replication.observers import Observers
 from pybroker.replication.topic_settings import PartitionSettings
@@ -43,25 +43,6 @@ logger = logging.getLogger(__name__)
 UNKNOWN_PARTITION_EPOCH = -1
 
 
-class Isolation(IntEnum):
-    """How far a reader may see; the values of ``isolation_level`` on the wire."""
-
-    READ_UNCOMMITTED = 0
-    READ_COMMITTED = 1
-
-    @classmethod
-    def of(cls, level: int) -> "Isolation":
-        """The level that a request names.
-
-        Raises:
-            ApiError: UNKNOWN_SERVER_ERROR, as Kafka answers a level that does not exist.
-        """
-        try:
-            return cls(level)
-        except ValueError:
-            raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"Unknown isolation level {level}") from None
-
-
 @frozen
 class PartitionState:
     """What the controller last said of a partition (one entry of LeaderAndIsr)."""
@@ -72,27 +53,6 @@ class PartitionState:
     partition_epoch: int = UNKNOWN_PARTITION_EPOCH
     isr: tuple[BrokerId, ...] = ()
     replicas: tuple[BrokerId, ...] = ()
-
-
-@frozen
-class FetchedData:
-    """What a reader gets of one partition; offsets are those of the moment of reading."""
-
-    read: LogRead
-    high_watermark: Offset
-    last_stable_offset: Offset
-    log_start_offset: Offset
-    aborted: list[AbortedTransaction] | None
-    """Transactions that the reader must leave out; None unless it reads committed records only."""
-
-    diverging: EpochEndOffset | None = None
-    """Where the reader's log and this one part ways; it gets no records before it has gone back there."""
-
-    preferred_replica: BrokerId | None = None
-    """Who is nearer to the reader, and shall be asked instead."""
-
-    observers: Observers | None = None
-    """Set for a follower that has everything: who is among them hears when there is something new."""
 
 
 def _nobody_asks(_partition: "Partition", _proposal: Proposal) -> None:

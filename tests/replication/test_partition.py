@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.replication.partition import Isolation, Partition, PartitionState
+from pybroker.replication.fetched import Isolation
+from pybroker.replication.partition import Partition, PartitionState
 from pybroker.replication.waiters import waiting_on
 from tests.replication.hosts import TOPIC_ID, TP, US, Host, batch, leading
 
