@@ -142,11 +142,27 @@ class Soak:
             self._sleep(self.rng.uniform(*pause_s))
             self._kill()
             left_s = max(0, ends - time.monotonic())
-            said = f"{self.load.acknowledged} acknowledged, {dict(self.killed)}, {left_s:.0f} s left"
-            print(said, file=sys.stderr, flush=True)
+            self._say(f"{dict(self.killed)}, {left_s:.0f} s left")
         self.load.stop()
         self.brokers.wait_until_whole()
         self._check()
+
+    def _say(self, what: str) -> None:
+        known = self.load.acknowledged
+        said = f"{known} acknowledged, {known - self._read()} of them not yet read, {what}"
+        print(time.strftime("%H:%M:%S"), said, file=sys.stderr, flush=True)
+
+    def _read(self) -> int:
+        """How far the workers have come, by what they committed; 0 when nobody says so at the moment."""
+        settings = {"bootstrap.servers": self.brokers.bootstrap, "group.id": GROUP, "log_level": 0}
+        consumer = Consumer(settings)
+        partitions = [Position(SOURCE, index) for index in range(PARTITIONS)]
+        try:
+            return sum(max(0, place.offset) for place in consumer.committed(partitions, timeout=5))
+        except KafkaException:
+            return 0
+        finally:
+            consumer.close()
 
     def _has_begun(self) -> bool:
         consumer = Consumer({"bootstrap.servers": self.brokers.bootstrap, "group.id": "eos-reader"})
@@ -203,6 +219,7 @@ class Soak:
             copies = {index: whole_log(self.brokers.bootstrap, SINK, index) for index in sources}
             if all(len(copies[index]) >= len(sources[index]) for index in sources):
                 break
+            self._say("waiting for the rest")
             time.sleep(1)
         for index, source in sources.items():
             self.wrong += wrong_in_log(self.load.history, TopicPartition(SOURCE, index), source)
