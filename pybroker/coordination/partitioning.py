@@ -1,12 +1,16 @@
 """Which partition of a coordinator's topic holds a group or a transactional id."""
 
+import sys
+
+_UTF_16 = f"utf-16-{sys.byteorder[0]}e"
+"""As this machine has it, so that the units can be read as numbers."""
+
 
 def java_string_hash(text: str) -> int:
     """``java.lang.String.hashCode``: over UTF-16 code units, wrapping at 32 bits, signed."""
     value = 0
-    encoded = text.encode("utf-16-be", "surrogatepass")
-    for high, low in zip(encoded[::2], encoded[1::2], strict=True):
-        value = (31 * value + (high << 8 | low)) & 0xFFFFFFFF
+    for unit in memoryview(text.encode(_UTF_16, "surrogatepass")).cast("H"):
+        value = (31 * value + unit) & 0xFFFFFFFF
     return value - 0x100000000 if value & 0x80000000 else value
 
 

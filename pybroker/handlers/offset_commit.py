@@ -45,7 +45,9 @@ class OffsetCommitHandler:
         )
         commits: dict[TopicPartition, CommittedOffset] = {}
         topic_ids: dict[str, TopicId] = {}
-        expiry_ms = self._expiry(request)
+        now_ms = self.now_ms()
+        expiry_ms = _expiry(request, now_ms)
+        known = ctx.image.partition
         for topic in request.topics:
             name = _name(ctx, topic)
             if name is None:
@@ -56,31 +58,14 @@ class OffsetCommitHandler:
             topic_ids[name] = topic.topic_id
             for partition in topic.partitions:
                 tp = TopicPartition(name, partition.partition_index)
-                if ctx.image.partition(tp) is None:
+                if known(tp) is None:
                     replies.add(tp, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, topic.topic_id)
                 else:
-                    commits[tp] = self._commit(partition, expiry_ms)
+                    commits[tp] = _commit(partition, now_ms, expiry_ms)
         codes = await self._keep(ctx, request, commits) if commits else {}
         for tp, code in codes.items():
             replies.add(tp, code, topic_ids[tp.topic])
         return OffsetCommitResponse(topics=replies.topics())
-
-    def _expiry(self, request: OffsetCommitRequest) -> int | None:
-        if request.retention_time_ms == NO_RETENTION_TIME:
-            return None
-        return min(self.now_ms() + request.retention_time_ms, LATEST_TIMESTAMP_MS)
-
-    def _commit(
-        self, asked: OffsetCommitRequest.OffsetCommitRequestPartition, expiry_ms: int | None
-    ) -> CommittedOffset:
-        timestamp = asked.commit_timestamp
-        return CommittedOffset(
-            asked.committed_offset,
-            asked.committed_leader_epoch,
-            asked.committed_metadata or "",
-            self.now_ms() if timestamp == NO_TIMESTAMP else timestamp,
-            expiry_ms,
-        )
 
     async def _keep(
         self,
@@ -111,6 +96,25 @@ class OffsetCommitHandler:
         except ApiError as error:
             return error.code
         return ErrorCode.NONE
+
+
+def _expiry(request: OffsetCommitRequest, now_ms: int) -> int | None:
+    if request.retention_time_ms == NO_RETENTION_TIME:
+        return None
+    return min(now_ms + request.retention_time_ms, LATEST_TIMESTAMP_MS)
+
+
+def _commit(
+    asked: OffsetCommitRequest.OffsetCommitRequestPartition, now_ms: int, expiry_ms: int | None
+) -> CommittedOffset:
+    timestamp = asked.commit_timestamp
+    return CommittedOffset(
+        asked.committed_offset,
+        asked.committed_leader_epoch,
+        asked.committed_metadata or "",
+        now_ms if timestamp == NO_TIMESTAMP else timestamp,
+        expiry_ms,
+    )
 
 
 def _name(ctx: RequestContext, topic: OffsetCommitRequest.OffsetCommitRequestTopic) -> str | None:

@@ -19,6 +19,9 @@ MIN_RECORD_BODY_BYTES = 6
 
 _new = tuple.__new__
 _NO_LIMIT = 1 << 31
+_NULL = b"\x01"
+"""The size of a field that is not there: -1."""
+
 _BEYOND = 1 << 40
 """A step out of any buffer: where a walk goes from a length that cannot be."""
 
@@ -229,20 +232,22 @@ def encode_record(
     timestamp_delta: int, offset_delta: int, key: Buffer | None, value: Buffer | None, headers: Headers = ()
 ) -> bytes:
     """One record with its length, as Kafka writes it."""
-    parts: list[Buffer] = [b"\x00", encode_varint(timestamp_delta), encode_varint(offset_delta)]
-    for field in (key, value):
-        if field is None:
-            parts.append(b"\x01")
-        else:
-            parts.append(encode_varint(len(field)))
-            parts.append(field)
-    parts.append(encode_varint(len(headers)))
+    parts: list[Buffer] = [
+        b"\x00",
+        encode_varint(timestamp_delta),
+        encode_varint(offset_delta),
+        _NULL if key is None else encode_varint(len(key)),
+        key or b"",
+        _NULL if value is None else encode_varint(len(value)),
+        value or b"",
+        encode_varint(len(headers)),
+    ]
     for name, content in headers:
         raw = name.encode("utf-8", "surrogateescape")
         parts.append(encode_varint(len(raw)))
         parts.append(raw)
         if content is None:
-            parts.append(b"\x01")
+            parts.append(_NULL)
         else:
             parts.append(encode_varint(len(content)))
             parts.append(content)

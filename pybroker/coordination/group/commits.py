@@ -10,7 +10,7 @@ from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall, Fetche
 from pybroker.coordination.group.errors import commit_error
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets, commit_time
-from pybroker.coordination.group.records import group_key, offset_key, offset_value
+from pybroker.coordination.group.records import group_key, offset_key, offset_records
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import COMMIT_ANSWERS, DEAD, DELETE_ANSWERS, EMPTY, STABLE
 from pybroker.model.errors import ErrorCode
@@ -44,7 +44,7 @@ def store(offsets: GroupOffsets, call: CommitCall, token: Token, rules: GroupRul
         effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.OFFSET_METADATA_TOO_LARGE))
         return
     offsets.prepare(storable)
-    records = [(offset_key(call.group_id, tp), offset_value(one)) for tp, one in storable.items()]
+    records = offset_records(call.group_id, storable)
     effects.append(records, OffsetsStored(offsets, token, tuple(call.offsets), storable, too_long))
 
 
@@ -64,7 +64,9 @@ def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
 def too_long_texts(call: CommitCall, rules: GroupRules) -> frozenset[TopicPartition]:
     """Partitions whose text is longer than ``offset.metadata.max.bytes``."""
     return frozenset(
-        tp for tp, one in call.offsets.items() if _length(one.metadata) > rules.max_metadata_length
+        tp
+        for tp, one in call.offsets.items()
+        if one.metadata and _length(one.metadata) > rules.max_metadata_length
     )
 
 

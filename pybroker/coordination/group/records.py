@@ -3,10 +3,12 @@
 An int16 leads key and value: in the key it is the kind of record, in the value the version.
 """
 
+import struct
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import NamedTuple, TypeAlias
 
+from pybroker.coordination.effects import CoordinatorRecord
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.member import Member
 from pybroker.coordination.group.offsets import CommittedOffset
@@ -28,7 +30,9 @@ OFFSET_VALUE_WITH_EXPIRY = 1
 OFFSET_VALUE = 3
 GROUP_VALUE = 3
 _NO_TIMESTAMP = -1
+_PARTITION = struct.Struct(">i")
 _OFFSET_KEY_PREFIX = with_kind(1, b"")
+_OFFSET_VALUE_PREFIX = with_kind(OFFSET_VALUE, b"")
 _GROUP_KEY_PREFIX = with_kind(GROUP_KEY, b"")
 
 
@@ -70,16 +74,29 @@ def offset_key(group_id: str, tp: TopicPartition) -> bytes:
 
 def offset_value(commit: CommittedOffset) -> bytes:
     """Version 3, or 1 when the commit expires by itself."""
-    expiry = commit.expire_timestamp_ms
-    version = OFFSET_VALUE if expiry is None else OFFSET_VALUE_WITH_EXPIRY
+    offset, leader_epoch, metadata, timestamp_ms, expiry_ms = commit
     value = OffsetCommitValue(
-        offset=commit.offset,
-        leader_epoch=commit.leader_epoch,
-        metadata=commit.metadata,
-        commit_timestamp=commit.commit_timestamp_ms,
-        expire_timestamp=_NO_TIMESTAMP if expiry is None else expiry,
+        offset=offset, leader_epoch=leader_epoch, metadata=metadata, commit_timestamp=timestamp_ms
     )
-    return with_kind(version, _encode_value(version)(value))
+    if expiry_ms is None:
+        return _OFFSET_VALUE_PREFIX + _encode_value(OFFSET_VALUE)(value)
+    value.expire_timestamp = expiry_ms
+    return with_kind(OFFSET_VALUE_WITH_EXPIRY, _encode_value(OFFSET_VALUE_WITH_EXPIRY)(value))
+
+
+def offset_records(
+    group_id: str, commits: Mapping[TopicPartition, CommittedOffset]
+) -> list[CoordinatorRecord]:
+    """A record for each commit of a group, in their order."""
+    records: list[CoordinatorRecord] = []
+    topic, start = None, b""
+    for tp, commit in commits.items():
+        if tp[0] != topic:
+            topic = tp[0]
+            # The partition is the last field of a key: all before is the same throughout a topic.
+            start = offset_key(group_id, TopicPartition(topic, 0))[: -_PARTITION.size]
+        records.append((start + _PARTITION.pack(tp[1]), offset_value(commit)))
+    return records
 
 
 def group_key(group_id: str) -> bytes:

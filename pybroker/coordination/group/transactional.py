@@ -10,7 +10,7 @@ from pybroker.coordination.group.commits import too_long_texts
 from pybroker.coordination.group.errors import commit_error
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets
-from pybroker.coordination.group.records import offset_key, offset_value
+from pybroker.coordination.group.records import offset_records
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import DEAD, EMPTY
 from pybroker.model.errors import ErrorCode
@@ -41,7 +41,7 @@ def stage(
         effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.OFFSET_METADATA_TOO_LARGE))
         return
     offsets.prepare_transactional(writer.producer_id, storable)
-    records = [(offset_key(call.group_id, tp), offset_value(one)) for tp, one in storable.items()]
+    records = offset_records(call.group_id, storable)
     staged = OffsetsStaged(offsets, token, tuple(call.offsets), writer.producer_id, storable, too_long)
     effects.append(records, staged, writer)
 

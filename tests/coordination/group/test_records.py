@@ -10,6 +10,7 @@ from pybroker.coordination.group.records import (
     group_key,
     group_value,
     offset_key,
+    offset_records,
     offset_value,
     read_group_value,
     read_key,
@@ -45,6 +46,15 @@ def test_keys() -> None:
 def test_what_is_no_key(key: bytes | None) -> None:
     with pytest.raises(UnreadableRecord):
         read_key(key)
+
+
+def test_the_records_of_a_commit_are_those_of_its_offsets_one_by_one() -> None:
+    commits = {
+        TopicPartition(topic, partition): CommittedOffset(partition, 3, "note", 1_700_000_000_000 + partition)
+        for topic, partition in [("b", 0), ("a", 70_000), ("a", 1), ("b", 7), ("ä", 2)]
+    }
+    one_by_one = [(offset_key("g", tp), offset_value(commit)) for tp, commit in commits.items()]
+    assert offset_records("g", commits) == one_by_one
 
 
 def test_an_offset_is_version_3() -> None:
