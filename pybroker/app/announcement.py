@@ -4,11 +4,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import frozen
-
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import StartupError
 from pybroker.model.ids import BrokerId
+from pybroker.model.values import frozen
 
 _UNFENCED = "The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
 _KAFKAS_WORDS = (

@@ -2,8 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from attrs import frozen
-
 from pybroker.app.peers import controller_peer_settings
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import validate_topic_configs
@@ -23,6 +21,7 @@ from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import Store
 from pybroker.metadata.znodes import BrokerIdZNode
 from pybroker.model.ids import BrokerId
+from pybroker.model.values import frozen
 
 
 @frozen

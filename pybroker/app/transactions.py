@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.coordination.producer_ids import ProducerIds
 from pybroker.coordination.runtime.groups import GroupCoordinator
@@ -15,6 +13,7 @@ from pybroker.metadata.image import ClusterImage
 from pybroker.model.features import TRANSACTION_VERSION
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import TRANSACTION_STATE
+from pybroker.model.values import frozen
 from pybroker.replication.replicas import Replicas
 
 

@@ -8,12 +8,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import LISTENER_PREFIX, broker_keys, broker_quota_keys, find_broker_key
 from pybroker.config.keys import ConfigKey, UpdateMode
 from pybroker.config.values import ConfigType, InvalidConfig, format_value
+from pybroker.model.values import frozen
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ attribute are read with :meth:`BrokerConfig.get`, keys that a listener may overr
 from collections.abc import Mapping
 from typing import Any, cast
 
-from attrs import evolve, fields, frozen
+from attrs import evolve, fields
 
 from pybroker.config.consistency import check_consistency
 from pybroker.config.definitions import broker_keys, broker_quota_keys, find_broker_key
@@ -16,6 +16,7 @@ from pybroker.config.layers import Layers
 from pybroker.config.listeners import Listeners, read_listeners, split_list, split_map
 from pybroker.config.tables.own import testing_keys
 from pybroker.config.values import ConfigValue, InvalidConfig, InvalidValue
+from pybroker.model.values import frozen
 
 _KEY_OF_ATTRIBUTE = {name.replace(".", "_"): name for name in broker_keys}
 

@@ -5,14 +5,13 @@ Source: ``ConfigHelper`` of Kafka 3.9. Pure functions; a handler only copies the
 
 from collections.abc import Container, Mapping
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import broker_keys, find_broker_key, group_keys, topic_keys
 from pybroker.config.keys import ConfigKey, TopicKey, UpdateMode
 from pybroker.config.layers import ConfigSource, Synonym, found_in_layers
 from pybroker.config.topic import TopicConfig, topic_defaults
 from pybroker.config.values import ConfigType, ConfigValue, format_value
+from pybroker.model.values import frozen
 
 
 @frozen

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import group_keys
 from pybroker.config.values import InvalidConfig, InvalidValue
+from pybroker.model.values import frozen
 
 SESSION_TIMEOUT = "consumer.session.timeout.ms"
 HEARTBEAT_INTERVAL = "consumer.heartbeat.interval.ms"

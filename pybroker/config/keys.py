@@ -2,10 +2,9 @@
 
 from enum import Enum
 
-from attrs import frozen
-
 from pybroker.config.validators import Validator
 from pybroker.config.values import ConfigType, ConfigValue, parse_value
+from pybroker.model.values import frozen
 
 
 class Importance(Enum):

@@ -7,10 +7,11 @@ built in. Source: ``DynamicBrokerConfig`` and ``ConfigHelper.configSynonyms`` of
 from collections.abc import Mapping
 from enum import IntEnum
 
-from attrs import Factory, frozen
+from attrs import Factory
 
 from pybroker.config.definitions import broker_keys, synonyms_of_broker_key
 from pybroker.config.values import format_value
+from pybroker.model.values import frozen
 
 
 class ConfigSource(IntEnum):

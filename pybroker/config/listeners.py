@@ -9,10 +9,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.config.values import ConfigValue, InvalidConfig
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
+from pybroker.model.values import frozen
 
 _ENDPOINT = re.compile(r"(.*)://\[?([0-9a-zA-Z\-%._:]*)\]?:(-?[0-9]+)")
 _COMMA = re.compile(r"\s*,\s*")

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import broker_keys, find_broker_key, kraft_key_names
 from pybroker.config.values import HIDDEN, InvalidConfig, InvalidValue
+from pybroker.model.values import frozen
 
 SINGLE_NODE: Final[Mapping[str, str]] = {
     "broker.id": "0",

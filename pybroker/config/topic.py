@@ -6,14 +6,13 @@ Source: ``LogConfig`` and ``KafkaConfig.extractLogConfigMap`` of Kafka 3.9, in Z
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.consistency import check_compaction_lags, first_set_ms
 from pybroker.config.definitions import topic_keys
 from pybroker.config.keys import MAX_LONG
 from pybroker.config.values import ConfigValue, InvalidConfig, NotSupported
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import frozen
 
 _ATTRIBUTES = {name: name.replace(".", "_") for name in topic_keys}
 _FROM_RETENTION = -2

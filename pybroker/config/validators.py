@@ -9,9 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from attrs import frozen
-
 from pybroker.config.values import ConfigValue, InvalidValue, java_text
+from pybroker.model.values import frozen
 
 
 class Validator(Protocol):

@@ -6,12 +6,13 @@ The HTTP API, its OpenAPI description and the Python client are made from :data:
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.control.reading import BadInput
 from pybroker.instruments.faults import FaultRule, InvalidFault
 from pybroker.instruments.journal import Status, Wanted
 from pybroker.instruments.plain import Plain
+from pybroker.model.values import frozen
 
 DEFAULT_TIMEOUT_S = 10.0
 DEFAULT_LIMIT = 1000

@@ -4,13 +4,12 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 
-from attrs import frozen
-
 from pybroker.controller import reassignment
 from pybroker.controller.term import Term
 from pybroker.metadata.znodes import RECOVERED, RECOVERING, LeaderAndIsr, PartitionStateZNode
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AlterPartitionRequest, AlterPartitionResponse
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,9 @@ first put in an order that alternates racks, and no rack gets a second replica w
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from attrs import frozen
-
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId
+from pybroker.model.values import frozen
 
 RandomBelow = Callable[[int], int]
 """A random int in [0, n)."""

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import trio
-from attrs import frozen
 
 from pybroker.config.alter import Change, Operation, apply_changes, check_broker_update, usable_updates
 from pybroker.config.broker import BrokerConfig
@@ -26,6 +25,7 @@ from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
+from pybroker.model.values import frozen
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from attrs import frozen
-
 from pybroker.controller import election
 from pybroker.controller.context import ControllerContext
 from pybroker.controller.election import Strategy
@@ -15,6 +13,7 @@ from pybroker.metadata.store import Store
 from pybroker.metadata.znodes import ConfigEntityZNode, ConfigType, LeaderAndIsr, PartitionStateZNode
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
+from pybroker.model.values import frozen
 
 log = logging.getLogger(__name__)
 

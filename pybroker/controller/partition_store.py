@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from pybroker.controller.fencing import FencedStore
 from pybroker.metadata.store import (
@@ -25,6 +25,7 @@ from pybroker.metadata.znodes import (
     TopicPartitionZNode,
 )
 from pybroker.model.ids import ControllerEpoch, TopicPartition
+from pybroker.model.values import frozen
 
 log = logging.getLogger(__name__)
 

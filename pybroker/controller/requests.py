@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TypeVar
 
-from attrs import frozen
-
 from pybroker.controller.channels import ControlRequest
 from pybroker.controller.context import LEADER_EPOCH_DURING_DELETE, ControllerContext
 from pybroker.metadata.publisher import LEADER_DURING_DELETE
 from pybroker.metadata.znodes import PartitionStateZNode
 from pybroker.model.ids import BrokerId, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import LeaderAndIsrRequest, StopReplicaRequest, UpdateMetadataRequest
 
 _LeaderAndIsrState = LeaderAndIsrRequest.LeaderAndIsrPartitionState

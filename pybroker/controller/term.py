@@ -2,8 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from attrs import frozen
-
 from pybroker.controller.channels import Channels, ControlRequest, ControlResponse
 from pybroker.controller.context import ControllerContext
 from pybroker.controller.deletion import TopicDeletion
@@ -15,6 +13,7 @@ from pybroker.controller.replica_machine import ReplicaMachine
 from pybroker.controller.requests import RequestBatch, Sender
 from pybroker.metadata.store import Store, Watcher
 from pybroker.model.ids import BrokerId, ControllerEpoch, TopicPartition
+from pybroker.model.values import frozen
 
 
 @frozen

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from random import randrange
 
 import trio
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.controller.assignment import (
     AssignableBroker,
@@ -40,6 +40,7 @@ from pybroker.metadata.znodes import (
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerId, TopicId, new_topic_id
 from pybroker.model.topics import names_collide, topic_name_problem
+from pybroker.model.values import frozen
 
 log = logging.getLogger(__name__)
 

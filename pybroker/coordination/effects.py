@@ -9,10 +9,9 @@ of the moment, changes what is volatile in memory, and notes down the rest here.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from attrs import frozen
-
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, ProducerEpoch, ProducerId, TopicPartition
+from pybroker.model.values import frozen
 
 Token: TypeAlias = Any
 """Whatever the shell knows a waiting request by. A decision keeps it and gives it back with the answer."""

@@ -11,10 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import field
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, LeaderEpoch, Offset, TopicId
+from pybroker.model.values import define, frozen
 
 if TYPE_CHECKING:  # a start does without the messages of Fetch
     from pybroker.protocol.messages import FetchResponse

@@ -1,10 +1,9 @@
 """Offsets where consumers kept them before Kafka did: one node each under /consumers (OffsetCommit v0)."""
 
-from attrs import frozen
-
 from pybroker.metadata.store import NodeExists, NoNode, Store, StoreError
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import frozen
 
 PARENT = "/consumers"
 

@@ -7,8 +7,6 @@ Versions: 2 the code PRODUCER_FENCED (KIP-588); 4 TRANSACTION_ABORTABLE (KIP-890
 
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.coordination.partitioning import coordinator_partition
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.transaction.calls import PartitionsCall, Producer
@@ -17,6 +15,7 @@ from pybroker.handlers.producer_errors import in_words_of
 from pybroker.model.errors import ApiError
 from pybroker.model.ids import TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AddOffsetsToTxnRequest, AddOffsetsToTxnResponse
 
 FIRST_VERSION_WITH_FENCED = 2

@@ -13,14 +13,13 @@ grows (KIP-890 part 2).
 
 from collections.abc import Mapping
 
-from attrs import frozen
-
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.transaction.calls import TV_0, TV_2, PartitionsCall, Producer
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.producer_errors import in_words_of
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AddPartitionsToTxnRequest, AddPartitionsToTxnResponse
 
 FIRST_VERSION_WITH_FENCED = 2

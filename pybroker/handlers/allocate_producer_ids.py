@@ -5,11 +5,10 @@
   to a broker that is not registered.
 """
 
-from attrs import frozen
-
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AllocateProducerIdsRequest, AllocateProducerIdsResponse
 
 

@@ -11,12 +11,11 @@ Deprecated: it loses what somebody else has set meanwhile. IncrementalAlterConfi
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
-from attrs import frozen
-
 from pybroker.config.resources import ConfigResource
 from pybroker.controller.configs_admin import ConfigsAdmin, Wish
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AlterConfigsRequest, AlterConfigsResponse
 
 

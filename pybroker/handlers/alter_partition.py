@@ -7,11 +7,10 @@
 Versions: 1 leader recovery state (KIP-704); 2 topic ids (KIP-841); 3 broker epochs of ISR members (KIP-903).
 """
 
-from attrs import frozen
-
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AlterPartitionRequest, AlterPartitionResponse
 
 

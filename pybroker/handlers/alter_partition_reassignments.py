@@ -10,12 +10,11 @@ Left out: version 1, which may forbid a change of the replication factor (KIP-86
 
 from collections.abc import Sequence
 
-from attrs import frozen
-
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse
 
 NOTHING_TO_TAKE_BACK = "No partition reassignment is in progress."

@@ -7,11 +7,10 @@
 - Of a partition named twice the last directory counts.
 """
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse
 from pybroker.replication.log_dir_moves import LogDirMoves
 

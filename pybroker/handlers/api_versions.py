@@ -14,11 +14,12 @@ Left out on purpose: ``zk_migration_ready``, which only KRaft controllers set.
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.routes import Route
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ApiVersionsRequest, ApiVersionsResponse
 
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")

@@ -9,8 +9,6 @@ Versions: 1 tells which protocol each member speaks (KIP-1099).
 
 from collections.abc import Iterable
 
-from attrs import frozen
-
 from pybroker.coordination.group.consumer.calls import ConsumerGroupDescription, DescribedConsumerMember
 from pybroker.coordination.group.consumer.changes import by_topic
 from pybroker.coordination.group.consumer.state import TopicIdPartition
@@ -20,6 +18,7 @@ from pybroker.metadata.image import ClusterImage
 from pybroker.model.acl import ResourceType, every_operation_on
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse
 
 CLASSIC_MEMBER, CONSUMER_MEMBER = 0, 1

@@ -9,8 +9,6 @@
 Versions: 1 subscription by regular expression, and the client makes the member id (KIP-1082).
 """
 
-from attrs import frozen
-
 from pybroker.coordination.group.consumer.calls import ConsumerHeartbeatCall, ConsumerHeartbeatReply
 from pybroker.coordination.group.consumer.changes import by_topic
 from pybroker.coordination.group.consumer.state import Assignment, TopicIdPartition
@@ -18,6 +16,7 @@ from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse
 
 FIRST_VERSION_WITH_CLIENT_MEMBER_IDS = 1

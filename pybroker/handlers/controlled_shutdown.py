@@ -8,11 +8,10 @@
 Versions: 0 has the header without a client id; 2 brings the broker epoch.
 """
 
-from attrs import frozen
-
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ControlledShutdownRequest, ControlledShutdownResponse
 
 

@@ -11,11 +11,10 @@ Versions: 3 may be throttled with an error code (KIP-599).
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from attrs import frozen
-
 from pybroker.controller.topics_admin import NewPartitions, Result, TopicsAdmin
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import CreatePartitionsRequest, CreatePartitionsResponse
 
 

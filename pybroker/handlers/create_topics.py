@@ -11,8 +11,6 @@ Versions: 1 validate_only and error messages; 4 defaults by -1 (KIP-464); 5 the 
 from collections import Counter
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.describe import describe_topic
 from pybroker.config.topic import TopicConfig
@@ -21,6 +19,7 @@ from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, TopicId
 from pybroker.model.topics import CLUSTER_METADATA
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import CreateTopicsRequest, CreateTopicsResponse
 
 

@@ -4,11 +4,10 @@
 - A group named twice is answered once.
 """
 
-from attrs import frozen
-
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DeleteGroupsRequest, DeleteGroupsResponse
 
 

@@ -12,13 +12,13 @@
 from collections.abc import Iterable
 
 import trio
-from attrs import define, frozen
 
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicPartition
 from pybroker.model.topics import is_internal
+from pybroker.model.values import define, frozen
 from pybroker.protocol.messages import DeleteRecordsRequest, DeleteRecordsResponse
 from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas

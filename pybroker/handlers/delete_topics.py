@@ -9,13 +9,12 @@ Versions: 3 has the code TOPIC_DELETION_DISABLED; 5 error messages; 6 topic ids 
 
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.controller.topics_admin import TopicsAdmin
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DeleteTopicsRequest, DeleteTopicsResponse
 
 FIRST_VERSION_WITH_DELETION_DISABLED = 3

@@ -7,10 +7,9 @@
 
 from collections.abc import Iterable
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import (
     CreateAclsRequest,
     CreateAclsResponse,

@@ -7,13 +7,12 @@
 Versions: 1 brings the endpoint type; 2 fenced brokers, of which a ZooKeeper-mode cluster has none.
 """
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.live_brokers import live_brokers
 from pybroker.model.acl import OPERATIONS_NOT_ASKED_FOR, ResourceType, every_operation_on
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_LEADER
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DescribeClusterRequest, DescribeClusterResponse
 
 BROKER_ENDPOINTS = 1

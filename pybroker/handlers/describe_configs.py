@@ -14,8 +14,6 @@ documentation (KIP-569).
 
 from collections.abc import Callable, Container, Iterable
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.describe import (
     ConfigEntry,
@@ -36,6 +34,7 @@ from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DescribeConfigsRequest, DescribeConfigsResponse
 
 MALFORMED = (

@@ -7,14 +7,13 @@ Versions: 3 authorized operations (KIP-430); 4 instance ids (KIP-345); 6 a group
 GROUP_ID_NOT_FOUND, with a sentence (KIP-1043).
 """
 
-from attrs import frozen
-
 from pybroker.coordination.group.calls import GroupDescription
 from pybroker.coordination.group.states import GroupState
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.acl import ResourceType, every_operation_on
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DescribeGroupsRequest, DescribeGroupsResponse
 
 FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND = 6

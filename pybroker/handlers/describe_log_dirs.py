@@ -11,11 +11,10 @@ Left out: version 5, cordoned directories (KIP-1066, Kafka 4.3).
 import shutil
 from collections.abc import Container, Iterable
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DescribeLogDirsRequest, DescribeLogDirsResponse
 from pybroker.replication.replicas import Replicas
 from pybroker.storage.log import Log

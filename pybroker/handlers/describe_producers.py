@@ -6,13 +6,12 @@
   its partitions.
 """
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.model.topics import topic_name_problem
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DescribeProducersRequest, DescribeProducersResponse
 from pybroker.replication.replicas import Replicas
 

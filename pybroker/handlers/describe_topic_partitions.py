@@ -9,14 +9,13 @@ Left out: eligible leader replicas, which a ZooKeeper-mode cluster does not keep
 empty, not null: Kafka's Java client 3.9 fails on null.
 """
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.image import ClusterImage, PartitionImage, TopicImage
 from pybroker.model.acl import ResourceType, every_operation_on
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER
 from pybroker.model.topics import is_internal, topic_name_problem
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse
 
 

@@ -4,11 +4,10 @@
   markers are being written the partitions are those that still lack one.
 """
 
-from attrs import frozen
-
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import DescribeTransactionsRequest, DescribeTransactionsResponse
 
 

@@ -10,7 +10,6 @@ Versions: 0 knows preferred elections only; 1 brings the type and an error for t
 from collections.abc import Collection, Mapping
 
 import trio
-from attrs import frozen
 
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
@@ -18,6 +17,7 @@ from pybroker.metadata.image import ClusterImage, PartitionImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ElectLeadersRequest, ElectLeadersResponse
 
 PREFERRED = 0

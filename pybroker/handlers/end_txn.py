@@ -7,13 +7,12 @@ Versions: 2 the code PRODUCER_FENCED (KIP-588); 4 TRANSACTION_ABORTABLE; 5 answe
 that the next transaction has (KIP-890 part 2), and aborts a transaction that never began.
 """
 
-from attrs import frozen
-
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.transaction.calls import TV_0, TV_2, EndCall, Producer
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.producer_errors import in_words_of
 from pybroker.model.errors import ApiError
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import EndTxnRequest, EndTxnResponse
 
 FIRST_VERSION_WITH_FENCED = 2

@@ -20,7 +20,7 @@ Left out: tiered storage.
 from collections.abc import Callable
 
 import trio
-from attrs import Factory, define, frozen
+from attrs import Factory
 
 from pybroker.coordination.fetch_sessions import (
     FetchContext,
@@ -37,6 +37,7 @@ from pybroker.handlers.leader_hints import current_leader
 from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, BrokerId, TopicPartition
+from pybroker.model.values import define, frozen
 from pybroker.protocol.messages import FetchRequest, FetchResponse
 from pybroker.replication.fetched import FetchedData, Isolation
 from pybroker.replication.isr import FetchTimes

@@ -12,8 +12,6 @@ Left out for now: share groups (COORDINATOR_NOT_AVAILABLE, as in Kafka 3.9).
 
 from enum import IntEnum
 
-from attrs import frozen
-
 from pybroker.controller.auto_creation import AutoTopicCreation
 from pybroker.coordination.partitioning import coordinator_partition
 from pybroker.handlers.context import RequestContext
@@ -21,6 +19,7 @@ from pybroker.handlers.leader_hints import LeaderHint, current_leader
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS, TRANSACTION_STATE
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import FindCoordinatorRequest, FindCoordinatorResponse
 
 FIRST_VERSION_WITH_SEVERAL_KEYS = 4

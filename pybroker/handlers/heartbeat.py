@@ -3,11 +3,10 @@
 Versions: 3 static members (KIP-345).
 """
 
-from attrs import frozen
-
 from pybroker.coordination.group.calls import HeartbeatCall
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import HeartbeatRequest, HeartbeatResponse
 
 

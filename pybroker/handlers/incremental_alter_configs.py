@@ -7,11 +7,10 @@
 - ``validate_only`` checks everything and changes nothing.
 """
 
-from attrs import frozen
-
 from pybroker.controller.configs_admin import ConfigsAdmin, Wish
 from pybroker.handlers.alter_configs import checked_resource, error_of, named_twice
 from pybroker.handlers.context import RequestContext
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse
 
 

@@ -11,8 +11,6 @@
 Versions: 3 brings the producer's current id and epoch; 4 the code PRODUCER_FENCED.
 """
 
-from attrs import frozen
-
 from pybroker.coordination.producer_ids import ProducerIds
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.transaction.calls import NOBODY, InitCall, Producer
@@ -20,6 +18,7 @@ from pybroker.handlers.context import RequestContext
 from pybroker.handlers.producer_errors import in_words_of
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_PRODUCER_EPOCH, NO_PRODUCER_ID
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import InitProducerIdRequest, InitProducerIdResponse
 
 FIRST_VERSION_WITH_FENCED = 4

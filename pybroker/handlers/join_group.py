@@ -7,12 +7,11 @@ id is sent back with one first (KIP-394); 5 static members (KIP-345); 7 the prot
 of an empty protocol name (KIP-559); 8 reasons (KIP-800); 9 a leader that need not assign (KIP-814).
 """
 
-from attrs import frozen
-
 from pybroker.coordination.group.calls import JoinCall, JoinReply
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import JoinGroupRequest, JoinGroupResponse
 
 FIRST_VERSION_WITH_REBALANCE_TIMEOUT = 1

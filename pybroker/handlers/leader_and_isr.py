@@ -7,12 +7,11 @@
 Versions: up to 1 list partitions without their topics; 5 brings topic ids, and replies by topic id.
 """
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.model.errors import ErrorCode
 from pybroker.model.topics import topic_name_problem
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import LeaderAndIsrRequest, LeaderAndIsrResponse
 from pybroker.replication.replicas import Replicas
 

@@ -4,11 +4,10 @@ Versions: 3 several members in one request, also by instance id alone (KIP-345);
 error is the request's. 5 reasons (KIP-800).
 """
 
-from attrs import frozen
-
 from pybroker.coordination.group.calls import LeavingMember
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import LeaveGroupRequest, LeaveGroupResponse
 
 FIRST_VERSION_WITH_SEVERAL_MEMBERS = 3

@@ -6,10 +6,9 @@ Versions: 4 filter by states (KIP-518), 5 by types (KIP-848); names are compared
 an empty filter lets everything pass.
 """
 
-from attrs import frozen
-
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ListGroupsRequest, ListGroupsResponse
 
 

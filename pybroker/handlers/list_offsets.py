@@ -16,11 +16,10 @@ Left out: tiered storage. -4 is the log start and -5 finds nothing, as in Kafka 
 
 from collections import Counter
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, UNKNOWN_OFFSET, Offset, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ListOffsetsRequest, ListOffsetsResponse
 from pybroker.replication.fetched import Isolation
 from pybroker.replication.partition import Partition

@@ -4,13 +4,12 @@
   are not being moved, or do not exist, are left out.
 """
 
-from attrs import frozen
-
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.alter_partition_reassignments import NOT_CONTROLLER
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse
 
 

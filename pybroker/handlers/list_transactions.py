@@ -8,13 +8,13 @@ whole (KIP-1152), by a library without backtracking, because the pattern is a st
 """
 
 import re2
-from attrs import frozen
 
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.transaction.calls import ListFilter, TransactionListing
 from pybroker.coordination.transaction.states import BY_WORD
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import ListTransactionsRequest, ListTransactionsResponse
 
 

@@ -15,8 +15,6 @@ Versions: 4 the client may forbid auto creation; 8 authorised operations (KIP-43
 from collections.abc import Hashable, Iterable
 from typing import TypeAlias
 
-from attrs import frozen
-
 from pybroker.controller.auto_creation import AutoTopicCreation
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.live_brokers import live_brokers
@@ -26,6 +24,7 @@ from pybroker.model.acl import OPERATIONS_NOT_ASKED_FOR, ResourceType, every_ope
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER, ZERO_TOPIC_ID, BrokerId, TopicId
 from pybroker.model.topics import is_internal, topic_name_problem
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import MetadataRequest, MetadataResponse
 
 FIRST_VERSION_WITH_TOPIC_IDS = 12

@@ -10,8 +10,6 @@ does; 6 leader epochs (KIP-320); 7 static members (KIP-345); 10 topic ids.
 
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.coordination.group.calls import CommitCall, CommitReply
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.old_offsets import OldOffsets
@@ -20,6 +18,7 @@ from pybroker.handlers.commit_replies import CommitReplies
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicId, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import OffsetCommitRequest, OffsetCommitResponse
 
 FIRST_VERSION_WITH_GROUPS = 1

@@ -5,12 +5,11 @@
 - What is wrong with the group is answered alone, without topics.
 """
 
-from attrs import frozen
-
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import OffsetDeleteRequest, OffsetDeleteResponse
 
 

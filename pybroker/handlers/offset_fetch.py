@@ -13,7 +13,7 @@ without partitions would mean that nothing was ever committed.
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.coordination.group.calls import FetchedOffset, MemberEpoch
 from pybroker.coordination.group.shard import ANYBODY
@@ -22,6 +22,7 @@ from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import OffsetFetchRequest, OffsetFetchResponse
 
 FIRST_VERSION_WITH_COORDINATOR = 1

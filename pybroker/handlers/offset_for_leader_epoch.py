@@ -8,11 +8,10 @@ Versions: 2 brings the fencing by the client's current epoch (KIP-320); 3 the re
 follower too.
 """
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse
 from pybroker.replication.replicas import Replicas
 

@@ -7,11 +7,12 @@ in the versions that they know: like Kafka's own brokers they ask without lookin
 import difflib
 from collections.abc import Iterable, Mapping
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from pybroker.handlers.routes import Route
 from pybroker.model.errors import StartupError
 from pybroker.model.personas import PERSONAS
+from pybroker.model.values import frozen
 from pybroker.protocol.apis import api_by_key
 
 Versions = tuple[int, int]

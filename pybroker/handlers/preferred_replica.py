@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.model.ids import BrokerId, Offset
+from pybroker.model.values import frozen
 from pybroker.replication.partition import Partition
 from pybroker.replication.replica_selector import ReplicaSelector, ReplicaView
 

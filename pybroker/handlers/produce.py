@@ -17,7 +17,6 @@ current leader in refusals (KIP-951); 11 TRANSACTION_ABORTABLE; 12 adds its part
 from collections.abc import Callable, Collection, Iterable
 
 import trio
-from attrs import define, frozen
 
 from pybroker.coordination.runtime.verification import TransactionVerifier
 from pybroker.handlers.context import RequestContext
@@ -26,6 +25,7 @@ from pybroker.handlers.produce_transactions import NOTHING_TO_CONFIRM, Confirmed
 from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicId, TopicPartition
 from pybroker.model.topics import is_internal
+from pybroker.model.values import define, frozen
 from pybroker.protocol.messages import ProduceRequest, ProduceResponse
 from pybroker.records.errors import InvalidRecords, NothingToAppend, UnfitForRequest
 from pybroker.records.header import is_transactional

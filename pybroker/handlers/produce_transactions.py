@@ -7,13 +7,14 @@ end the transaction: the log's guard notices.
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.coordination.runtime.verification import Support, TransactionVerifier
 from pybroker.coordination.transaction.calls import Producer
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import is_transactional, read_batch_header
 from pybroker.replication.replicas import Replicas

@@ -7,8 +7,6 @@ request.
 
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.controller.api import ControllerApi
 from pybroker.controller.auto_creation import AutoTopicCreation
@@ -33,6 +31,7 @@ from pybroker.handlers.stop_replica import StopReplicaHandler
 from pybroker.handlers.update_metadata import UpdateMetadataHandler
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.publisher import Publisher
+from pybroker.model.values import frozen
 from pybroker.replication.log_dir_moves import LogDirMoves
 from pybroker.replication.replica_selector import SELECTORS
 from pybroker.replication.replicas import Replicas

@@ -3,9 +3,8 @@
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
+from pybroker.model.values import frozen
 
 
 class Handler(Protocol):

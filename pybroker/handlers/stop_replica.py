@@ -6,9 +6,8 @@
 Versions: up to 2 say once for all partitions whether they are deleted, and carry no leader epochs.
 """
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import StopReplicaRequest, StopReplicaResponse
 from pybroker.replication.replicas import Replicas
 

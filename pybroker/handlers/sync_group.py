@@ -5,12 +5,11 @@
 Versions: 3 static members (KIP-345); 5 the protocol must be named, and must be the group's (KIP-559).
 """
 
-from attrs import frozen
-
 from pybroker.coordination.group.calls import SyncCall, SyncReply
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import SyncGroupRequest, SyncGroupResponse
 
 FIRST_VERSION_WITH_PROTOCOL = 5

@@ -11,8 +11,6 @@ Left out: version 6, topic ids (KIP-1319).
 
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Writer
 from pybroker.coordination.group.calls import CommitCall, CommitReply
 from pybroker.coordination.group.errors import commit_error
@@ -24,6 +22,7 @@ from pybroker.handlers.commit_replies import CommitReplies
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import TxnOffsetCommitRequest, TxnOffsetCommitResponse
 
 FIRST_VERSION_WITH_LOADING = 2

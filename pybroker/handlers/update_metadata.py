@@ -8,13 +8,12 @@ Versions: up to 4 list partitions without their topics, 0 one address per broker
 
 from collections.abc import Callable, Sequence
 
-from attrs import frozen
-
 from pybroker.handlers.context import RequestContext
 from pybroker.metadata.publisher import Publisher
 from pybroker.model.endpoint import SecurityProtocol
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerEpoch, ControllerEpoch, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import UpdateMetadataRequest, UpdateMetadataResponse
 
 FIRST_VERSION_WITH_ENDPOINTS = 1

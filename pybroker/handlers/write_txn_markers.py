@@ -7,13 +7,12 @@
 Versions: 1 flexible; 2 the transaction version (KIP-1228), which changes nothing here.
 """
 
-from attrs import frozen
-
 from pybroker.coordination.effects import TransactionMarker
 from pybroker.coordination.runtime.markers import TransactionMarkers
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ProducerId, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 
 

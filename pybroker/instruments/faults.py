@@ -13,12 +13,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import trio
-from attrs import frozen
 
 from pybroker.instruments import subjects
 from pybroker.instruments.seams import Answer
 from pybroker.model.errors import CloseConnection, ErrorCode
 from pybroker.model.ids import BrokerId, TopicId
+from pybroker.model.values import frozen
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.error_replies import TakenItems, error_response, take_items
 from pybroker.protocol.messages import FetchRequest

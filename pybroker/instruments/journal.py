@@ -10,13 +10,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import trio
-from attrs import define, frozen
 
 from pybroker.instruments import subjects
 from pybroker.instruments.plain import plain_message
 from pybroker.instruments.seams import Answer
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import BrokerId
+from pybroker.model.values import define, frozen
 from pybroker.protocol.apis import api_by_key
 
 DEFAULT_ENTRIES = 10_000
@@ -121,7 +121,7 @@ class Journal:
         """The number of the latest entry; 0 before the first. As ``after`` it leaves only what follows."""
         return self._last_number
 
-    def entries(self, wanted: Wanted = Wanted()) -> list[Entry]:
+    def entries(self, wanted: Wanted = Wanted()) -> list[Entry]:  # noqa: B008  (a value)
         """The entries that are meant, oldest first."""
         return [entry for entry in self._entries if wanted.fits(entry)]
 

@@ -7,9 +7,8 @@ and groups are listed, and the names of the fields tell the rest.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
-from attrs import frozen
-
 from pybroker.model.ids import ZERO_TOPIC_ID, TopicId
+from pybroker.model.values import frozen
 from pybroker.protocol.apis import ApiSpec
 from pybroker.protocol.error_replies import MIRRORS, Mirror
 from pybroker.protocol.message_classes import Message

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from attrs import frozen
-
 from pybroker.metadata import journal
 from pybroker.metadata.directory_lock import DirectoryLock
 from pybroker.metadata.store import Create, Delete, Op, SetData, StoreError
@@ -27,6 +25,7 @@ from pybroker.metadata.znodes import (
     LogDirEventNotificationZNode,
     MalformedZnode,
 )
+from pybroker.model.values import frozen
 
 EMBEDDED = "embedded"
 ZOOKEEPER = "zookeeper"

@@ -6,11 +6,12 @@ A new image shares with the last one all that did not change, so encoded replies
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from pybroker.metadata.znodes import ConfigType, FeatureRange
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.ids import NO_LEADER, BrokerId, LeaderEpoch, TopicId, TopicPartition
+from pybroker.model.values import frozen
 
 
 @frozen

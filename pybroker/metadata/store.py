@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import TypeAlias
 
-from attrs import frozen
+from pybroker.model.values import frozen
 
 ANY_VERSION = -1
 """As an expected version: whatever the node's version is."""

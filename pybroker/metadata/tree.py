@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.metadata.store import (
     ANY_VERSION,
@@ -28,6 +28,7 @@ from pybroker.metadata.store import (
     Stat,
     StoreError,
 )
+from pybroker.model.values import frozen
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
 

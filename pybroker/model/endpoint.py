@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from attrs import frozen
+from pybroker.model.values import frozen
 
 
 class SecurityProtocol(IntEnum):

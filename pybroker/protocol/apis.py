@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from attrs import frozen
-
+from pybroker.model.values import frozen
 from pybroker.protocol import messages
 from pybroker.protocol.message_classes import Message
 from pybroker.protocol.specs import api_versions, file_index

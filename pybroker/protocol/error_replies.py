@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from typing import Any, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 from pybroker.protocol.apis import ApiSpec
 from pybroker.protocol.message_classes import Message
 from pybroker.protocol.spec_model import FieldSpec

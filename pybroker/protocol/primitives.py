@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from io import SEEK_END
 from typing import IO, Any
 
-from attrs import frozen
 from construct import Construct, ConstructError, Container, Renamed, Struct
 
+from pybroker.model.values import frozen
 from pybroker.protocol.errors import UnsupportedVersion
 
 MAX_TEXT_BYTES = 0x7FFF

@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
+from pybroker.model.values import frozen
 from pybroker.protocol.spec_grammar import parse_file
 from pybroker.protocol.spec_model import (
     FILE_NAME,

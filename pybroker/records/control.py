@@ -5,10 +5,9 @@ Source: Kafka's ``ControlRecordType`` and ``EndTransactionMarker``.
 
 from enum import IntEnum
 
-from attrs import frozen
-
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
+from pybroker.model.values import frozen
 from pybroker.records.batch import iter_records
 from pybroker.records.builder import RecordBatchBuilder
 from pybroker.records.errors import InvalidRecords

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator
 from struct import Struct, error
 from typing import NamedTuple
 
-from attrs import frozen
-
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import Offset
+from pybroker.model.values import frozen
 from pybroker.records.batch import checked_pieces
 from pybroker.records.compression import DEFAULT_CEILING_BYTES, compress
 from pybroker.records.errors import InvalidRecords

@@ -2,9 +2,10 @@
 
 from enum import Enum, IntEnum
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.records.compression import DEFAULT_CEILING_BYTES
 from pybroker.records.header import CompressionType, TimestampType
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import trio
-from attrs import define, field
+from attrs import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import define
 from pybroker.replication.cleaner_process import CleanerProcess
 from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas

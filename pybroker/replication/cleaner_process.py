@@ -4,8 +4,9 @@ import os
 import sys
 
 import trio
-from attrs import define, field
+from attrs import field
 
+from pybroker.model.values import define
 from pybroker.storage.cleaning.job import Answer, CleanJob, decode_answer
 
 _MODULE = "pybroker.storage.cleaning.worker"

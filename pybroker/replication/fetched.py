@@ -2,10 +2,9 @@
 
 from enum import IntEnum
 
-from attrs import frozen
-
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, Offset
+from pybroker.model.values import frozen
 from pybroker.replication.observers import Observers
 from pybroker.storage.leader_epochs import EpochEndOffset
 from pybroker.storage.segments import LogRead

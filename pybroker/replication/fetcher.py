@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import trio
-from attrs import frozen
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.instruments.pace import Pace
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse
 from pybroker.replication.following import Following, Progress
 from pybroker.replication.leader_session import Asked, LeaderSession, SessionRequest

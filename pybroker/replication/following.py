@@ -6,10 +6,9 @@ Synchronous. Source: ``AbstractFetcherThread`` and ``ReplicaFetcherThread`` of K
 import logging
 from enum import Enum, auto
 
-from attrs import define
-
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, ZERO_TOPIC_ID, LeaderEpoch, Offset
+from pybroker.model.values import define
 from pybroker.protocol.messages import FetchResponse
 from pybroker.replication.leader_session import Asked
 from pybroker.replication.partition import Partition

@@ -9,10 +9,9 @@ high watermark, and one that is to be left out counts still. Source: ``Partition
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 
-from attrs import define, frozen
-
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, BrokerId, LeaderEpoch, Offset
+from pybroker.model.values import define, frozen
 
 IsEligible = Callable[[BrokerId], bool]
 """Whether a broker may be in an ISR: whether it is alive, as far as this broker knows."""

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import trio
-from attrs import frozen
 
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AlterPartitionRequest, AlterPartitionResponse
 from pybroker.replication.isr import Answer, Proposal, Settled
 from pybroker.replication.partition import Partition

@@ -6,10 +6,11 @@ Kafka 3.9.
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import LeaderEpoch, Offset, TopicId, TopicPartition
+from pybroker.model.values import frozen
 
 NO_SESSION = 0
 INITIAL_EPOCH = 0

@@ -9,12 +9,13 @@ import logging
 from collections.abc import Callable
 
 import trio
-from attrs import define, field
+from attrs import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import define
 from pybroker.replication.disk import flush
 from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import trio
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.replication.cleaner import LogCleaner
 from pybroker.replication.disk import flush
 from pybroker.replication.replicas import Replicas

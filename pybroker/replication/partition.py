@@ -8,7 +8,7 @@ changing it.
 import logging
 from collections.abc import Callable
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import (
@@ -24,6 +24,7 @@ from pybroker.model.ids import (
     TopicId,
     TopicPartition,
 )
+from pybroker.model.values import frozen
 from pybroker.records.header import NO_SEQUENCE
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch

@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 import trio
-from attrs import frozen
 
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
+from pybroker.model.values import frozen
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.codec import MalformedMessage, decoder, encode
 from pybroker.protocol.framing import FrameError, FrameReader, LargeBuffers, ReceiveBuffer

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from attrs import frozen
-
 from pybroker.config.consistency import REPLICA_SELECTORS
 from pybroker.model.ids import BrokerId, Offset
+from pybroker.model.values import frozen
 
 
 @frozen

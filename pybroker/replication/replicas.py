@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import trio
-from attrs import frozen
 
 from pybroker.instruments.pace import Pace
 from pybroker.metadata.image import ClusterImage
@@ -25,6 +24,7 @@ from pybroker.model.ids import (
     TopicPartition,
 )
 from pybroker.model.topics import topic_name_problem
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import (
     LeaderAndIsrRequest,
     LeaderAndIsrResponse,

@@ -1,10 +1,11 @@
 """What a topic's configuration means to the rooms that obey it: the log, and the validation of records."""
 
-from attrs import fields, frozen
+from attrs import fields
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import TopicConfig
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.records.header import CompressionType, TimestampType
 from pybroker.records.policy import ValidationLevel, ValidationPolicy
 from pybroker.storage.log_config import LogConfig

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 import trio
-from attrs import field, frozen
+from attrs import field
+
+from pybroker.model.values import frozen
 
 
 @frozen

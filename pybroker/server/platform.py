@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from attrs import frozen
+from pybroker.model.values import frozen
 
 FORCE_FALLBACKS = "PYBROKER_FORCE_FALLBACKS"
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from attrs import Factory, define, field
+from attrs import Factory, field
 
+from pybroker.model.values import define
 from pybroker.storage.files import Files, system_files
 from pybroker.storage.handles import HandlePool, default_handle_limit
 from pybroker.storage.names import DELETED

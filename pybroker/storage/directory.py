@@ -2,9 +2,10 @@
 
 import logging
 
-from attrs import Factory, define
+from attrs import Factory
 
 from pybroker.model.ids import Offset
+from pybroker.model.values import define
 from pybroker.storage import names
 from pybroker.storage.batch_scan import scan_headers
 from pybroker.storage.files import Files

@@ -3,9 +3,8 @@ another."""
 
 from collections.abc import Sequence
 
-from attrs import frozen
-
 from pybroker.model.ids import Offset
+from pybroker.model.values import frozen
 from pybroker.storage import checkpoints
 from pybroker.storage.files import Files
 from pybroker.storage.leader_epochs import EpochEntry

@@ -1,6 +1,6 @@
 """The topic configuration values that the log itself obeys."""
 
-from attrs import frozen
+from pybroker.model.values import frozen
 
 _DAY_MS = 24 * 60 * 60 * 1000
 

@@ -4,8 +4,9 @@ Everything here is short and synchronous; who moves a log decides when the next 
 Source: ``ReplicaAlterLogDirsThread`` of Kafka 3.9 (KIP-113).
 """
 
-from attrs import define, field
+from attrs import field
 
+from pybroker.model.values import define
 from pybroker.records.header import BatchHeader, read_batch_header
 from pybroker.records.layout import BATCH_HEADER_BYTES
 from pybroker.storage.leader_epochs import UNKNOWN_EPOCH_END

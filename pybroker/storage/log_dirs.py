@@ -4,9 +4,8 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 
-from attrs import define
-
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import define
 from pybroker.storage import checkpoints
 from pybroker.storage.context import StorageContext
 from pybroker.storage.dir_lock import DirectoryLock

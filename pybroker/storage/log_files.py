@@ -4,9 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
-from attrs import frozen
-
 from pybroker.model.ids import LeaderEpoch, Offset, TopicId, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.records.header import BatchHeader
 from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext

@@ -6,9 +6,10 @@ Source: ``LogManager.loadLogs`` of Kafka 3.9.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from attrs import Factory, define, frozen
+from attrs import Factory
 
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import define, frozen
 from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirUnusable

@@ -5,8 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from attrs import frozen
-
+from pybroker.model.values import frozen
 from pybroker.storage import names
 from pybroker.storage.errors import LogDirUnusable
 from pybroker.storage.files import Files

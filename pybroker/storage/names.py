@@ -3,9 +3,8 @@
 import uuid
 from enum import StrEnum
 
-from attrs import frozen
-
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import frozen
 
 LOG = ".log"
 INDEX = ".index"

@@ -8,9 +8,8 @@ shares nothing with a running broker, so it may run in a worker process.
 import logging
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
-
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import BatchHeader
 from pybroker.records.layout import LOG_OVERHEAD_BYTES

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TypeAlias
 
-from attrs import asdict, frozen
+from attrs import asdict
 
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.storage.files import system_files
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.recovery import RecoveryReport, recover_partition

@@ -4,9 +4,8 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from attrs import frozen
-
 from pybroker.model.ids import Offset
+from pybroker.model.values import frozen
 
 
 class DeletionReason(StrEnum):

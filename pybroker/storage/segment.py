@@ -6,9 +6,8 @@ it always keeps is its size and, once known, its largest timestamp.
 
 from collections.abc import Iterable, Iterator
 
-from attrs import define
-
 from pybroker.model.ids import Offset
+from pybroker.model.values import define
 from pybroker.records.header import BatchHeader
 from pybroker.records.layout import LOG_OVERHEAD_BYTES
 from pybroker.storage import names

@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 import trio
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.app.broker import Broker
 from pybroker.config.broker import BrokerConfig
@@ -30,6 +30,7 @@ from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
 from pybroker.metadata.store import NoNode
 from pybroker.metadata.znodes import BrokerIdZNode, ClusterIdZNode, ProducerIdBlockZNode
 from pybroker.model.ids import BrokerId
+from pybroker.model.values import frozen
 from pybroker.testing.disks import TroubledFiles
 from pybroker.testing.ports import PortLease
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.control.reading import BadInput, dotted, read
 from pybroker.control.reading import Path as Place
 from pybroker.instruments.faults import FaultRule
+from pybroker.model.values import frozen
 
 
 @frozen(kw_only=True)

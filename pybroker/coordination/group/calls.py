@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.coordination.effects import Writer
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 
 UNKNOWN_MEMBER = ""
 """The member id of who has none yet."""

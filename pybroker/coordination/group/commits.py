@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from attrs import frozen
-
 from pybroker.coordination.effects import CoordinatorRecord, Effects, Outcome, Token
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall, FetchedOffset
 from pybroker.coordination.group.errors import commit_error
@@ -15,6 +13,7 @@ from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import COMMIT_ANSWERS, DEAD, DELETE_ANSWERS, EMPTY, STABLE
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, Outcome, Token
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER, JoinCall, JoinReply, Protocols
 from pybroker.coordination.group.errors import group_error
@@ -21,6 +19,7 @@ from pybroker.coordination.group.states import (
     RejoinStep,
 )
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 
 logger = logging.getLogger(__name__)
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Container
 
-from attrs import define
-
 from pybroker.coordination.effects import Token
 from pybroker.coordination.group.calls import JoinedMember, Protocols
+from pybroker.model.values import define
 
 
 @define(eq=False)

@@ -2,8 +2,6 @@
 
 import logging
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, Outcome
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER, JoinReply, SyncReply
 from pybroker.coordination.group.errors import group_error
@@ -20,6 +18,7 @@ from pybroker.coordination.group.states import (
     STABLE,
 )
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 
 logger = logging.getLogger(__name__)
 

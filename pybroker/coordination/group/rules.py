@@ -1,9 +1,10 @@
 """The settings that groups obey."""
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.coordination.group.consumer.rules import ConsumerRules
+from pybroker.model.values import frozen
 
 NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60 * 1000
 """How long a member that has no id yet may wait in JoinGroup: it cannot send heartbeats, and may be gone."""

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-from attrs import frozen
-
 from pybroker.coordination.group.wire import PREFIX_BYTES, UnreadableRecord, kind_of, with_kind
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 from pybroker.protocol.codec import decode, encode
 from pybroker.protocol.errors import MalformedMessage
 from pybroker.protocol.messages import ConsumerProtocolAssignment, ConsumerProtocolSubscription

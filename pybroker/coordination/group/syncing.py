@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Mapping
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, Outcome, Token
 from pybroker.coordination.group.calls import HeartbeatCall, SyncCall, SyncReply
 from pybroker.coordination.group.errors import group_error
@@ -22,6 +20,7 @@ from pybroker.coordination.group.states import (
     SyncStep,
 )
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 
 logger = logging.getLogger(__name__)
 

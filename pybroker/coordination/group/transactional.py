@@ -2,8 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, Outcome, Token, Writer
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall
 from pybroker.coordination.group.commits import too_long_texts
@@ -15,6 +13,7 @@ from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import DEAD, EMPTY
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ProducerId, TopicPartition
+from pybroker.model.values import frozen
 
 
 def commit(

@@ -1,10 +1,10 @@
 """A hosted partition as the log of a coordinator."""
 
 import trio
-from attrs import frozen
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
+from pybroker.model.values import frozen
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import CompressionType, TimestampType, read_batch_header
 from pybroker.records.policy import Origin, ValidationPolicy

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import trio
-from attrs import frozen
 
 from pybroker.coordination.effects import (
     Append,
@@ -29,6 +28,7 @@ from pybroker.instruments.clock import Timer, TimerQueue
 from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, LeaderEpoch, Offset, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.records.builder import RecordBatchBuilder
 from pybroker.records.header import CompressionType
 from pybroker.storage.errors import StorageError

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 
 import trio
-from attrs import frozen
 
 from pybroker.coordination.runtime.markers import OtherBrokers
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
@@ -14,6 +13,7 @@ from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
 from pybroker.model.topics import TRANSACTION_STATE
+from pybroker.model.values import frozen
 from pybroker.protocol.messages import AddPartitionsToTxnRequest, AddPartitionsToTxnResponse
 
 RETRY_EVERY_S = 0.02

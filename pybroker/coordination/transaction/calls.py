@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, ProducerEpoch, ProducerId, TopicPartition
+from pybroker.model.values import frozen
 
 TV_0 = 0
 """The client keeps its epoch from transaction to transaction, and adds partitions itself."""

@@ -7,8 +7,6 @@ with success, or when somebody else coordinates.
 import logging
 from collections.abc import Collection, Mapping
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, TransactionMarker
 from pybroker.coordination.transaction.calls import Producer
 from pybroker.coordination.transaction.rules import TransactionRules
@@ -17,6 +15,7 @@ from pybroker.coordination.transaction.storing import StoredAtLast, write
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_PRODUCER_ID, TopicPartition
+from pybroker.model.values import frozen
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The decision to commit or abort: from the moment it is in the log there is no way back."""
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.coordination.effects import Effects, Token
 from pybroker.coordination.transaction.calls import TV_2, EndCall, EndReply, Producer
@@ -20,6 +20,7 @@ from pybroker.coordination.transaction.storing import Then, store
 from pybroker.coordination.transaction.transaction import LAST_EPOCH, Transaction
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, ProducerId
+from pybroker.model.values import frozen
 
 NEEDS_ID = EndReply(needs_id=True)
 

@@ -1,7 +1,5 @@
 """InitProducerId with a transactional id: a new epoch, which fences whoever had the one before."""
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, Token
 from pybroker.coordination.transaction.calls import InitCall, InitReply, Producer
 from pybroker.coordination.transaction.ending import fence
@@ -16,6 +14,7 @@ from pybroker.coordination.transaction.transaction import (
 )
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_PRODUCER_EPOCH
+from pybroker.model.values import frozen
 
 NEEDS_ID = InitReply(needs_id=True)
 

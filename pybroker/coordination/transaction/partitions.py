@@ -1,7 +1,5 @@
 """Partitions that a transaction writes to: added before it does, and asked about by their leaders."""
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, Token
 from pybroker.coordination.transaction.calls import PartitionsCall
 from pybroker.coordination.transaction.rules import TransactionRules
@@ -10,6 +8,7 @@ from pybroker.coordination.transaction.storing import store
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import frozen
 
 
 def refusal(txn: Transaction, call: PartitionsCall) -> ErrorCode:

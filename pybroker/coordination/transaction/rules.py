@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from attrs import frozen
-
 from pybroker.config.broker import BrokerConfig
+from pybroker.model.values import frozen
 
 
 @frozen

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, Outcome
 from pybroker.coordination.transaction.records import transaction_key, transaction_value
 from pybroker.coordination.transaction.rules import TransactionRules
 from pybroker.coordination.transaction.transaction import Transaction, TransactionMetadata
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 
 Then: TypeAlias = Callable[[ErrorCode, Effects], None]
 """What follows when the record is in the log (NONE), or why it will never be."""

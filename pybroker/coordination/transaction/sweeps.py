@@ -2,7 +2,7 @@
 
 import logging
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.coordination.effects import Effects, Outcome
 from pybroker.coordination.transaction.ending import fence
@@ -11,6 +11,7 @@ from pybroker.coordination.transaction.rules import TransactionRules
 from pybroker.coordination.transaction.states import DEAD, EXPIRABLE, ONGOING
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,12 @@ Nothing here decides; the decisions are in ``initializing``, ``partitions``, ``e
 
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.coordination.transaction.calls import TV_0, TV_2, Producer, TransactionDescription
 from pybroker.coordination.transaction.states import EMPTY, PREVIOUS_STATES, TransactionState
 from pybroker.model.ids import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, ProducerEpoch, ProducerId, TopicPartition
+from pybroker.model.values import frozen
 
 LAST_EPOCH: ProducerEpoch = 0x7FFF
 """Never given to a client, so that whoever has the epoch before can still be fenced."""

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from attrs import frozen
-
 from pybroker.metadata.znodes.controller import decode_partitions, encode_partitions
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
 from pybroker.model.ids import BrokerId, ProducerId, TopicPartition
+from pybroker.model.values import frozen
 
 
 class DeleteTopicsZNode:

@@ -5,11 +5,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
 from pybroker.model.ids import BrokerId
+from pybroker.model.values import frozen
 
 
 class BrokerIdsZNode:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from attrs import frozen
-
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
+from pybroker.model.values import frozen
 
 DEFAULT_ENTITY = "<default>"
 """The entity whose configuration holds where an entity has none of its own."""

@@ -1,9 +1,8 @@
 """Who is the controller, and what it is told through nodes."""
 
-from attrs import frozen
-
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
 from pybroker.model.ids import BrokerId, ControllerEpoch, TopicPartition
+from pybroker.model.values import frozen
 
 
 @frozen

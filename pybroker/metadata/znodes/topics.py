@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from attrs import evolve, field, frozen
+from attrs import evolve, field
 
 from pybroker.metadata.store import Stat
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
@@ -16,6 +16,7 @@ from pybroker.model.ids import (
     parse_topic_id,
     topic_id_text,
 )
+from pybroker.model.values import frozen
 
 RECOVERED = 0
 RECOVERING = 1

@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from attrs import frozen
-
 from pybroker.metadata.znodes import ConfigType, ConfigTypeZNode
+from pybroker.model.values import frozen
 
 READ: Final = 1
 ALL: Final = 31

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from attrs import frozen
 from kazoo.client import KazooClient
 from kazoo.protocol import serialization
 from kazoo.protocol.states import EventType, KazooState, KeeperState, WatchedEvent
@@ -23,6 +22,7 @@ from pybroker.metadata.zookeeper.acls import acl_of
 from pybroker.metadata.zookeeper.handler import Handler
 from pybroker.metadata.zookeeper.settings import SASL, Credential, ZooKeeperSettings
 from pybroker.metadata.zookeeper.translation import REFUSED, failure, refusal, stat_of
+from pybroker.model.values import frozen
 
 _RECONNECT_DELAY_S = 0.1
 _RECONNECT_MAX_DELAY_S = 1.0

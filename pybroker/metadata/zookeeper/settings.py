@@ -3,11 +3,12 @@
 import ssl
 from typing import Final
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.values import InvalidConfig
 from pybroker.metadata.zookeeper.tls import tls_context
+from pybroker.model.values import frozen
 
 DIGEST: Final = "digest"
 SASL: Final = "sasl"

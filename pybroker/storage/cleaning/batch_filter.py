@@ -8,9 +8,8 @@ Source: ``Cleaner.cleanInto`` and ``MemoryRecords.filterTo`` of Kafka 3.9; delet
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from attrs import define, frozen
-
 from pybroker.model.ids import Offset, ProducerEpoch, ProducerId
+from pybroker.model.values import define, frozen
 from pybroker.records.batch import scan_batch, to_int64
 from pybroker.records.builder import assemble_batch
 from pybroker.records.compression import DEFAULT_CEILING_BYTES, compress

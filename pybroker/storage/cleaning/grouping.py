@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from attrs import frozen
-
 from pybroker.model.ids import Offset
+from pybroker.model.values import frozen
 from pybroker.storage.segment import MAX_RELATIVE_OFFSET
 
 

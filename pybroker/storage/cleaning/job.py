@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from attrs import asdict, field, frozen
+from attrs import asdict, field
 
 from pybroker.model.ids import Offset, ProducerId, TopicPartition
+from pybroker.model.values import frozen
 from pybroker.storage.cleaning.batch_filter import CleanStats, LastWrite
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.transaction_index import AbortedTransaction

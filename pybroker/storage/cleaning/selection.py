@@ -6,9 +6,8 @@ Source: ``LogCleanerManager`` of Kafka 3.9.
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-from attrs import frozen
-
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import frozen
 
 
 @frozen

@@ -1,6 +1,6 @@
 """What the handlers ask of a consumer group and what they are told, free of wire formats."""
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.coordination.group.consumer.state import (
     NO_TIMEOUT,
@@ -10,6 +10,7 @@ from pybroker.coordination.group.consumer.state import (
     TopicIdPartition,
 )
 from pybroker.model.errors import ErrorCode
+from pybroker.model.values import frozen
 
 
 @frozen

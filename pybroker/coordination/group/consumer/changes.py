@@ -4,8 +4,6 @@ them. ``None`` in place of a value is a tombstone."""
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
-from attrs import frozen
-
 from pybroker.coordination.effects import CoordinatorRecord
 from pybroker.coordination.group.consumer.state import (
     Assignment,
@@ -19,6 +17,7 @@ from pybroker.coordination.group.consumer.state import (
 )
 from pybroker.coordination.group.wire import PREFIX_BYTES, UnreadableRecord, kind_of, with_kind
 from pybroker.model.ids import TopicId
+from pybroker.model.values import frozen
 from pybroker.protocol.codec import decode, encode
 from pybroker.protocol.errors import MalformedMessage
 from pybroker.protocol.message_classes import Message

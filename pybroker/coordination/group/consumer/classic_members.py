@@ -3,7 +3,7 @@ coordinator like a leader that assigns."""
 
 from collections.abc import Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.coordination.effects import Effects
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER, HeartbeatCall, JoinCall, LeavingMember, SyncCall
@@ -21,6 +21,7 @@ from pybroker.coordination.group.consumer.state import (
 from pybroker.coordination.group.subscriptions import Subscription
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import frozen
 
 
 def supports(group: ConsumerGroup, call: JoinCall) -> bool:

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TypeAlias
 
-from attrs import frozen
-
 from pybroker.coordination.effects import Effects, Outcome, TimerKey, Token
 from pybroker.coordination.group.calls import (
     UNKNOWN_MEMBER,
@@ -47,6 +45,7 @@ from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.rebalance import prepare
 from pybroker.coordination.group.subscriptions import MalformedBlob, read_subscription, write_assignment
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import frozen
 
 logger = logging.getLogger(__name__)
 

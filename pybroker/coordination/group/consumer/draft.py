@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from attrs import frozen
-
 from pybroker.coordination.effects import CoordinatorRecord, Effects
 from pybroker.coordination.group.consumer.assignors import ASSIGNORS, GroupSpec, MemberSpec
 from pybroker.coordination.group.consumer.changes import (
@@ -21,6 +19,7 @@ from pybroker.coordination.group.consumer.state import ResolvedRegex
 from pybroker.coordination.group.consumer.topics import metadata_hash, topic_ids
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.metadata.image import ClusterImage
+from pybroker.model.values import frozen
 
 
 @frozen

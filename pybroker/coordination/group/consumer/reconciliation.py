@@ -5,7 +5,7 @@ First it gives up what is no longer its own; only then it goes on to the group's
 
 from collections.abc import Callable, Collection
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pybroker.coordination.group.consumer.state import (
     Assignment,
@@ -16,6 +16,7 @@ from pybroker.coordination.group.consumer.state import (
 )
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicId
+from pybroker.model.values import frozen
 
 
 @frozen

@@ -2,13 +2,14 @@
 
 from enum import Enum
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.group import GroupTimeouts
 from pybroker.coordination.group.consumer.assignors import ASSIGNORS, assignor_names
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.znodes import ConfigType, sanitize
+from pybroker.model.values import frozen
 
 
 class MigrationPolicy(Enum):

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from enum import Enum, IntEnum
 from typing import NamedTuple, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
 from pybroker.coordination.group.calls import Protocols
 from pybroker.model.ids import TopicId
+from pybroker.model.values import frozen
 
 JOIN_EPOCH = 0
 """The epoch of a member that joins, or joins again."""

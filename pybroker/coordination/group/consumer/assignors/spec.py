@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from attrs import frozen
-
 from pybroker.coordination.group.consumer.state import Assignment
 from pybroker.model.ids import TopicId
+from pybroker.model.values import frozen
 
 
 @frozen
