@@ -1,5 +1,6 @@
 """Clusters of three that are measured side by side, each on a ZooKeeper of its own with the same settings."""
 
+import json
 import shutil
 import tempfile
 import time
@@ -70,12 +71,12 @@ class ClusterUnderTest:
         return ",".join(broker.bootstrap for broker in self.brokers.values())
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        admin = self._admin()
+        admin = self.admin()
         admin.create_topics([NewTopic(name, partitions, len(BROKER_IDS))])[name].result(60)
         self.wait_until_whole([name])
 
     def leader(self, topic: str, partition: int = 0) -> int:
-        leader: int = self._admin().list_topics(topic, timeout=10).topics[topic].partitions[partition].leader
+        leader: int = self.admin().list_topics(topic, timeout=10).topics[topic].partitions[partition].leader
         return leader
 
     def gone_at(self, broker_id: int) -> float:
@@ -83,12 +84,25 @@ class ClusterUnderTest:
         wait_until(lambda: not self._watcher.exists(f"/brokers/ids/{broker_id}"), "a session's end", 30)
         return time.monotonic()
 
+    def controller(self) -> int:
+        """The broker that is the controller now."""
+        holder: int = json.loads(self._watcher.get("/controller")[0])["brokerid"]
+        return holder
+
+    def controller_epoch(self) -> int:
+        """How many elections there have been."""
+        return int(self._watcher.get("/controller_epoch")[0])
+
+    def depose_controller(self) -> None:
+        """Have another controller elected, as an operator does it."""
+        self._watcher.delete("/controller")
+
     def wait_until_whole(self, topics: list[str]) -> None:
         """Until all replicas of some topics are in sync."""
 
         def is_whole() -> bool:
             with suppress(KafkaException):
-                found = self._admin().list_topics(timeout=5).topics
+                found = self.admin().list_topics(timeout=5).topics
                 return all(
                     topic in found
                     and all(len(one.isrs) == len(BROKER_IDS) for one in found[topic].partitions.values())
@@ -98,5 +112,6 @@ class ClusterUnderTest:
 
         wait_until(is_whole, f"a whole cluster of {self.name}", WHOLE_WITHIN_S)
 
-    def _admin(self) -> AdminClient:
+    def admin(self) -> AdminClient:
+        """A client of its own for each use: none remembers a broker that was killed."""
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})

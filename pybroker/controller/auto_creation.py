@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from pybroker.config.broker import BrokerConfig
-from pybroker.controller.topics_admin import NewTopic, TopicsAdmin
+from pybroker.controller.topic_creation import NewTopic
+from pybroker.controller.topics_admin import TopicsAdmin
 from pybroker.model.errors import ErrorCode
 from pybroker.model.topics import CONSUMER_OFFSETS, TRANSACTION_STATE, topic_name_problem
 

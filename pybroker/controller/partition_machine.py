@@ -154,9 +154,9 @@ class PartitionMachine:
             else:
                 first_states[partition] = state
         topics_with_folder = {
-            partition.topic
-            for partition in partitions
-            if any(sibling in context.leaderships for sibling in context.partitions_of(partition.topic))
+            topic
+            for topic in {partition.topic for partition in partitions}
+            if any(sibling in context.leaderships for sibling in context.partitions_of(topic))
         }
         updates = await self._partitions.create(first_states, topics_with_folder)
         for partition, error in updates.failed.items():

@@ -4,59 +4,28 @@ Any broker may do this: the writes are not fenced by a controller epoch. The wor
 Source: Kafka 3.9 ``ZkAdminManager`` and ``AdminZkClient``.
 """
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from random import randrange
 
 import trio
-from attrs import field
 
-from pybroker.controller.assignment import (
-    AssignableBroker,
-    RandomBelow,
-    assign_replicas,
-    check_assignment,
-    check_new_partitions,
+from pybroker.controller.assignment import RandomBelow, assign_replicas, check_new_partitions
+from pybroker.controller.topic_creation import (
+    ConfigValidator,
+    CreationPolicy,
+    NewTopic,
+    Result,
+    TopicCreation,
+    assignable_brokers,
 )
-from pybroker.metadata.config_store import config_ops, lost_race
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.publisher import Publisher
-from pybroker.metadata.store import (
-    BadVersion,
-    ConnectionLost,
-    Create,
-    MultiFailed,
-    NodeExists,
-    NoNode,
-    Store,
-)
-from pybroker.metadata.znodes import (
-    ConfigType,
-    DeleteTopicsTopicZNode,
-    ReplicaAssignment,
-    TopicsZNode,
-    TopicZNode,
-)
+from pybroker.metadata.store import BadVersion, ConnectionLost, NoNode, Store
+from pybroker.metadata.znodes import DeleteTopicsTopicZNode, ReplicaAssignment, TopicZNode
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import ZERO_TOPIC_ID, BrokerId, TopicId, new_topic_id
-from pybroker.model.topics import names_collide, topic_name_problem
+from pybroker.model.ids import BrokerId
+from pybroker.model.topics import topic_name_problem
 from pybroker.model.values import frozen
-
-log = logging.getLogger(__name__)
-
-USE_DEFAULT = -1
-"""As number of partitions or replication factor: the broker's default (KIP-464)."""
-
-
-@frozen
-class NewTopic:
-    """A topic to create. Either the two numbers or the assignments are given, or neither."""
-
-    name: str
-    num_partitions: int = USE_DEFAULT
-    replication_factor: int = USE_DEFAULT
-    assignments: Mapping[int, Sequence[BrokerId]] = field(factory=dict)
-    configs: Sequence[tuple[str, str | None]] = ()
 
 
 @frozen
@@ -66,25 +35,6 @@ class NewPartitions:
     name: str
     count: int
     assignments: Sequence[Sequence[BrokerId]] | None = None
-
-
-@frozen
-class Result:
-    """What became of one topic. The numbers are -1 unless it was, or could be, created."""
-
-    error: ErrorCode = ErrorCode.NONE
-    message: str | None = None
-    topic_id: TopicId = ZERO_TOPIC_ID
-    num_partitions: int = -1
-    replication_factor: int = -1
-    configs: Mapping[str, str] = field(factory=dict)
-
-
-ConfigValidator = Callable[[str, Mapping[str, str]], object]
-"""Given topic and values; raises ApiError(INVALID_CONFIG)."""
-
-CreationPolicy = Callable[[NewTopic, Mapping[int, Sequence[BrokerId]]], None]
-"""Given topic and its assignment; raises ApiError(POLICY_VIOLATION)."""
 
 
 class TopicsAdmin:
@@ -113,11 +63,16 @@ class TopicsAdmin:
     ) -> None:
         self._store = store
         self._publisher = publisher
-        self._num_partitions = num_partitions
-        self._replication_factor = replication_factor
-        self._validate_config = validate_config
-        self._policy = policy
         self._random_below = random_below
+        self._creation = TopicCreation(
+            store,
+            publisher,
+            num_partitions=num_partitions,
+            replication_factor=replication_factor,
+            validate_config=validate_config,
+            policy=policy,
+            random_below=random_below,
+        )
 
     async def create_topics(
         self, topics: Iterable[NewTopic], timeout_ms: int, *, validate_only: bool = False
@@ -126,7 +81,7 @@ class TopicsAdmin:
 
         With ``timeout_ms`` of 0 or less it does not wait, and answers REQUEST_TIMED_OUT for what it created.
         """
-        results = {topic.name: await self._create(topic, validate_only=validate_only) for topic in topics}
+        results = await self._creation.create(topics, validate_only=validate_only)
         if validate_only:
             return results
         pending = {
@@ -160,109 +115,6 @@ class TopicsAdmin:
         }
         late = await self._wait(pending, timeout_ms, _has_leaders)
         return {name: _timed_out(result) if name in late else result for name, result in results.items()}
-
-    # -- creation
-
-    async def _create(self, topic: NewTopic, *, validate_only: bool) -> Result:
-        try:
-            assignment = self._assign(topic)
-            values = {key: value for key, value in topic.configs if value is not None}
-            await self._validate(topic, assignment, values)
-            topic_id = ZERO_TOPIC_ID
-            if not validate_only:
-                topic_id = await self._write_topic(topic.name, assignment, values)
-        except ApiError as error:
-            log.info("topic %s is not created: %s", topic.name, error)
-            return Result(error.code, error.message)
-        return Result(
-            topic_id=topic_id,
-            num_partitions=len(assignment),
-            replication_factor=len(assignment[0]),
-            configs=values,
-        )
-
-    def _assign(self, topic: NewTopic) -> dict[int, tuple[BrokerId, ...]]:
-        if topic.name in self._publisher.current.topics:
-            raise _exists(topic.name)
-        without_value = [key for key, value in topic.configs if value is None]
-        if without_value:
-            raise ApiError(
-                ErrorCode.INVALID_CONFIG,
-                f"Null value not supported for topic configs: {','.join(without_value)}",
-            )
-        if topic.assignments:
-            if topic.num_partitions != USE_DEFAULT or topic.replication_factor != USE_DEFAULT:
-                raise ApiError(
-                    ErrorCode.INVALID_REQUEST,
-                    "Both numPartitions or replicationFactor and replicasAssignments were set. "
-                    "Both cannot be used at the same time.",
-                )
-            return {index: tuple(brokers) for index, brokers in sorted(topic.assignments.items())}
-        return assign_replicas(
-            self._assignable(),
-            self._num_partitions() if topic.num_partitions == USE_DEFAULT else topic.num_partitions,
-            self._replication_factor()
-            if topic.replication_factor == USE_DEFAULT
-            else topic.replication_factor,
-            self._random_below,
-        )
-
-    async def _validate(
-        self, topic: NewTopic, assignment: Mapping[int, Sequence[BrokerId]], values: Mapping[str, str]
-    ) -> None:
-        problem = topic_name_problem(topic.name)
-        if problem is not None:
-            raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
-        if await self._store.exists(DeleteTopicsTopicZNode.path(topic.name)) is not None:
-            raise ApiError(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{topic.name}' is marked for deletion.")
-        if await self._store.exists(TopicZNode.path(topic.name)) is not None:
-            raise _exists(topic.name)
-        if "_" in topic.name or "." in topic.name:
-            await self._refuse_collision(topic.name)
-        check_assignment(assignment)
-        self._validate_config(topic.name, values)
-        if self._policy is not None:
-            self._policy(topic, assignment)
-
-    async def _refuse_collision(self, name: str) -> None:
-        names = await self._store.children(TopicsZNode.path)
-        colliding = [other for other in names if names_collide(name, other)]
-        if name in colliding:
-            raise _exists(name)
-        if colliding:
-            raise ApiError(
-                ErrorCode.INVALID_TOPIC_EXCEPTION,
-                f"Topic '{name}' collides with existing topics: {', '.join(colliding)}",
-            )
-
-    async def _write_topic(
-        self, name: str, assignment: Mapping[int, tuple[BrokerId, ...]], values: Mapping[str, str]
-    ) -> TopicId:
-        topic_id = new_topic_id()
-        partitions = {index: ReplicaAssignment(replicas) for index, replicas in assignment.items()}
-        node = TopicZNode(partitions, topic_id)
-        while True:
-            ops = await config_ops(self._store, ConfigType.TOPIC, name, values)
-            try:
-                await self._store.multi([*ops, Create(TopicZNode.path(name), node.encode())])
-            except MultiFailed as refused:
-                if lost_race(refused):
-                    continue
-                if not isinstance(refused.error, NodeExists):
-                    raise
-                if await self._topic_id(name) != topic_id:
-                    raise _exists(name) from None
-            except ConnectionLost:
-                continue  # if it was done, its id is ours
-            log.info("created topic %s with %d partitions", name, len(assignment))
-            return topic_id
-
-    async def _topic_id(self, name: str) -> TopicId | None:
-        try:
-            data, _ = await self._store.get(TopicZNode.path(name))
-        except NoNode:
-            return None
-        return TopicZNode.decode(name, data).topic_id
 
     # -- deletion
 
@@ -330,7 +182,7 @@ class TopicsAdmin:
     def _assign_new(
         self, topic: NewPartitions, existing: Mapping[int, ReplicaAssignment]
     ) -> Mapping[int, Sequence[BrokerId]]:
-        brokers = self._assignable()
+        brokers = assignable_brokers(self._publisher.current)
         ids = [broker.broker_id for broker in brokers]
         before = len(existing)
         first = existing[0].replicas
@@ -361,10 +213,6 @@ class TopicsAdmin:
         return new
 
     # -- waiting
-
-    def _assignable(self) -> list[AssignableBroker]:
-        brokers = self._publisher.current.brokers
-        return [AssignableBroker(broker_id, brokers[broker_id].rack) for broker_id in sorted(brokers)]
 
     async def _wait(
         self,
@@ -398,10 +246,6 @@ def _has_leaders(image: ClusterImage, name: str, partitions: Collection[int]) ->
 
 def _is_gone(image: ClusterImage, name: str, partitions: Collection[int]) -> bool:  # noqa: ARG001
     return name not in image.topics
-
-
-def _exists(name: str) -> ApiError:
-    return ApiError(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
 
 
 def _timed_out(result: Result) -> Result:

@@ -11,7 +11,8 @@ Versions: 3 may be throttled with an error code (KIP-599).
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from pybroker.controller.topics_admin import NewPartitions, Result, TopicsAdmin
+from pybroker.controller.topic_creation import Result
+from pybroker.controller.topics_admin import NewPartitions, TopicsAdmin
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.values import frozen

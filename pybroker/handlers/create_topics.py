@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.describe import describe_topic
 from pybroker.config.topic import TopicConfig
-from pybroker.controller.topics_admin import NewTopic, Result, TopicsAdmin
+from pybroker.controller.topic_creation import NewTopic, Result
+from pybroker.controller.topics_admin import TopicsAdmin
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, TopicId

@@ -19,33 +19,38 @@ from pybroker.model.errors import ApiError, ErrorCode
 
 
 async def config_ops(
-    store: Store, config_type: ConfigType, entity: str, values: Mapping[str, str]
-) -> list[Op]:
-    """Operations that put a configuration in place, as long as the controller stays who it is.
+    store: Store, config_type: ConfigType, values_of: Mapping[str, Mapping[str, str]]
+) -> dict[str, list[Op]]:
+    """Operations by entity that put its configuration in place, as long as the controller stays who it is.
 
-    The controller is checked so that nothing is written any more once a KRaft migration began. Put them into
-    one multi with what belongs to them; if that loses a race (:func:`lost_race`), make them anew.
+    The controller is checked so that nothing is written any more once a KRaft migration began. Put those of
+    an entity into one multi with what belongs to them; if that loses a race (:func:`lost_race`), make them
+    anew.
 
     Raises:
         ApiError: STALE_CONTROLLER_EPOCH when there is no controller, or a KRaft one.
     """
+    names = ", ".join(values_of)
     try:
         data, stat = await store.get(ControllerZNode.path)
     except NoNode:
         raise ApiError(
             ErrorCode.STALE_CONTROLLER_EPOCH,
-            f"Cannot set entity configs for {config_type} {entity} when there is no controller.",
+            f"Cannot set entity configs for {config_type} {names} when there is no controller.",
         ) from None
     if ControllerZNode.decode(data).kraft_epoch > 0:
         raise ApiError(
             ErrorCode.STALE_CONTROLLER_EPOCH,
-            f"Cannot set entity configs for {config_type} {entity} directly "
-            "when there is a KRaft controller.",
+            f"Cannot set entity configs for {config_type} {names} directly when there is a KRaft controller.",
         )
-    path = ConfigEntityZNode.path(config_type, entity)
-    encoded = ConfigEntityZNode.encode(values)
-    write = Create(path, encoded) if await store.exists(path) is None else SetData(path, encoded)
-    return [Check(ControllerZNode.path, stat.version), write]
+    paths = [ConfigEntityZNode.path(config_type, entity) for entity in values_of]
+    found = await store.get_all(paths)
+    ops: dict[str, list[Op]] = {}
+    for (entity, values), path, existing in zip(values_of.items(), paths, found, strict=True):
+        encoded = ConfigEntityZNode.encode(values)
+        write = Create(path, encoded) if existing is None else SetData(path, encoded)
+        ops[entity] = [Check(ControllerZNode.path, stat.version), write]
+    return ops
 
 
 def lost_race(refused: MultiFailed) -> bool:
@@ -64,7 +69,8 @@ async def write_config(store: Store, config_type: ConfigType, entity: str, value
     await store.ensure(ConfigEntityZNode.path(config_type, entity).rpartition("/")[0])
     while True:
         try:
-            await store.multi(await config_ops(store, config_type, entity, values))
+            ops = await config_ops(store, config_type, {entity: values})
+            await store.multi(ops[entity])
         except MultiFailed as refused:
             if not lost_race(refused):
                 raise

@@ -10,7 +10,8 @@ from pybroker.controller.api import ControllerApi
 from pybroker.controller.channels import ChannelBroken, ControlRequest, ControlResponse
 from pybroker.controller.controller import Controller
 from pybroker.controller.term import ControllerConfig
-from pybroker.controller.topics_admin import NewTopic, Result, TopicsAdmin
+from pybroker.controller.topic_creation import NewTopic, Result
+from pybroker.controller.topics_admin import TopicsAdmin
 from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.registration import ensure_paths, register

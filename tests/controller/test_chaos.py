@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from pybroker.controller.topics_admin import NewPartitions, NewTopic
+from pybroker.controller.topic_creation import NewTopic
+from pybroker.controller.topics_admin import NewPartitions
 from pybroker.metadata.znodes import DeleteTopicsZNode, TopicsZNode, TopicZNode
 from pybroker.model.ids import TopicPartition
 from tests.controller.cluster import FakeCluster, fake_cluster, state_of

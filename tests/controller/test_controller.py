@@ -2,7 +2,7 @@
 
 import pytest
 
-from pybroker.controller.topics_admin import NewTopic
+from pybroker.controller.topic_creation import NewTopic
 from pybroker.metadata.znodes import (
     ConfigEntityZNode,
     ConfigType,

@@ -4,7 +4,8 @@ import pytest
 import trio
 
 from pybroker.controller import preferred, reassignment
-from pybroker.controller.topics_admin import NewPartitions, NewTopic
+from pybroker.controller.topic_creation import NewTopic
+from pybroker.controller.topics_admin import NewPartitions
 from pybroker.metadata.znodes import (
     PreferredReplicaElectionZNode,
     ReassignPartitionsZNode,

@@ -2,12 +2,14 @@
 
 import pytest
 
-from pybroker.controller.topics_admin import NewPartitions, NewTopic
+from pybroker.controller.topic_creation import NewTopic
+from pybroker.controller.topics_admin import NewPartitions
 from pybroker.metadata.store import Create
 from pybroker.metadata.znodes import (
     ConfigEntityZNode,
     ConfigType,
     ReplicaAssignment,
+    TopicsZNode,
     TopicZNode,
 )
 from pybroker.model.errors import ApiError, ErrorCode
@@ -120,10 +122,10 @@ async def test_config_validator_and_policy_have_a_say(admin):
     def policy(topic, assignment):
         raise ApiError(ErrorCode.POLICY_VIOLATION, f"{topic.name} {dict(assignment)}")
 
-    admin._policy = policy
+    admin._creation._policy = policy
     topic = NewTopic("t", assignments={0: (1,)}, configs=[("k", "v")])
     assert await refusal(admin, topic) == (ErrorCode.POLICY_VIOLATION, "t {0: (1,)}")
-    admin._validate_config = bad_config
+    admin._creation._validate_config = bad_config
     assert await refusal(admin, topic) == (ErrorCode.INVALID_CONFIG, "bad {'k': 'v'}")
 
 
@@ -152,13 +154,32 @@ async def test_a_topic_without_a_leader_in_time(cluster, admin):
     assert result.error is ErrorCode.REQUEST_TIMED_OUT
 
 
+async def test_each_topic_of_a_request_stands_alone(cluster, admin):
+    topics = [
+        NewTopic("one"),
+        NewTopic("too.many", replication_factor=9),
+        NewTopic("a.b", 2),
+        NewTopic("a_b"),
+        NewTopic("two", configs=[("retention.ms", "5")]),
+    ]
+    results = await admin.create_topics(topics, 5_000)
+    assert {name: result.error for name, result in results.items()} == {
+        "one": ErrorCode.NONE,
+        "too.many": ErrorCode.INVALID_REPLICATION_FACTOR,
+        "a.b": ErrorCode.NONE,
+        "a_b": ErrorCode.INVALID_TOPIC_EXCEPTION,
+        "two": ErrorCode.NONE,
+    }
+    assert await cluster.broker(1).session.children(TopicsZNode.path) == ["a.b", "one", "two"]
+
+
 async def test_two_who_create_the_same_topic_at_once(cluster):
     """The second loses, and leaves no trace in the first one's configuration."""
     admin = cluster.broker(1).admin
-    real = admin._validate
+    creation = admin._creation
+    write = creation._write_topics
 
-    async def validate_then_lose(topic, assignment, values):
-        await real(topic, assignment, values)
+    async def lose_then_write(plans, results):
         node = TopicZNode({0: ReplicaAssignment((1,))}, b"i" * 16)
         config = ConfigEntityZNode.encode({"first": "1"})
         await cluster.broker(2).session.multi(
@@ -167,8 +188,9 @@ async def test_two_who_create_the_same_topic_at_once(cluster):
                 Create(TopicZNode.path("t"), node.encode()),
             ]
         )
+        return await write(plans, results)
 
-    admin._validate = validate_then_lose
+    creation._write_topics = lose_then_write
     result = (await admin.create_topics([NewTopic("t", configs=[("second", "1")])], 5_000))["t"]
     assert (result.error, result.message) == (ErrorCode.TOPIC_ALREADY_EXISTS, "Topic 't' already exists.")
     data, _ = await cluster.broker(1).session.get(ConfigEntityZNode.path(ConfigType.TOPIC, "t"))
