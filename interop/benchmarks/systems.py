@@ -139,8 +139,8 @@ class KafkaSystem(_Topics, ApacheKafkaServer):
         "-Djava.awt.headless=true",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(settings)
         properties = self.folder / "server.properties"
         self._broker = ChildProcess(
             [

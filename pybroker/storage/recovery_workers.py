@@ -1,7 +1,8 @@
 """Recovery in processes of its own: a busy Python thread inside the broker would stall everything else.
 
 A worker reads one task a line on its standard input and answers each with one line of JSON. It is this
-module, run as a program, so nothing is imported from the program that embeds the broker.
+module, run as a program, so nothing is imported from the program that embeds the broker. It is not niced, as
+the cleaner is: a broker that recovers serves nobody yet, and somebody waits for its start.
 """
 
 import contextlib
@@ -21,8 +22,6 @@ from pybroker.model.values import frozen
 from pybroker.storage.files import system_files
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.recovery import RecoveryReport, recover_partition
-
-NICENESS = 10
 
 Outcome: TypeAlias = RecoveryReport | OSError | None
 """What became of a task; None when its worker died, so that it has to be done again."""
@@ -130,8 +129,6 @@ def _ask(requests: IO[str], answers: IO[str], task: RecoveryTask) -> Outcome:
 
 def main() -> None:
     """The worker."""
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
     for line in sys.stdin:
         task = RecoveryTask.decode(line)
         try:
