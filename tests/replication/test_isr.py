@@ -74,9 +74,11 @@ class IsrMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.proposal is not None)
     @rule()
     def controller_decides(self) -> None:
-        """Also a second time, when its first answer was lost."""
+        """Also a second time: a leader asks again when the connection broke, and with it goes the first
+        answer."""
         proposal = self.proposal
         assert proposal is not None
+        self.answers = [(asked, answer) for asked, answer in self.answers if asked is not proposal]
         if proposal.leader_epoch < self.leader_epoch:
             answer = Answer(ErrorCode.FENCED_LEADER_EPOCH)
         elif not set(proposal.isr) <= self.alive | {US}:
@@ -92,8 +94,11 @@ class IsrMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.answers)
     @rule()
     def answer_arrives(self) -> None:
-        settled = self.leadership.settle(*self.answers.pop(0))
+        proposal, answer = self.answers.pop(0)
+        settled = self.leadership.settle(proposal, answer)
         assert settled is not Settled.RETRY
+        if proposal is self.proposal:
+            self.proposal = None
         if settled is Settled.APPLIED:
             self.advance()
 
