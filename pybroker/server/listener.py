@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 SWEEPS_PER_IDLE_TIME = 8
 ACCEPTS_PER_TURN = 64
+SHORTEST_BACKLOG = 1024
+"""How many connections may wait to be accepted, whatever ``socket.listen.backlog.size`` says. Kafka has a
+thread that only accepts; here they wait for the loop, and each one too many is heard of a second later."""
+
 OUT_OF_DESCRIPTORS_PAUSE_S = 0.1
 HANDSHAKE_TIMEOUT_S = 30.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -87,7 +91,7 @@ def _bind_all(
                 sockets.pop().close()
                 missing = error
                 continue
-            sock.listen(backlog)
+            sock.listen(max(backlog, SHORTEST_BACKLOG))
             sock.setblocking(False)
             port = sock.getsockname()[1]
     except OSError:

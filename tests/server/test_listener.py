@@ -4,7 +4,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -323,3 +323,10 @@ async def test_run_ends_when_the_server_was_stopped() -> None:
     assert await stream.receive_some(1) == b""
     with pytest.raises(OSError, match="connect"):
         await connect(server)
+
+
+def test_a_burst_of_connections_waits_for_a_loop_that_is_busy() -> None:
+    (listening,) = bind(LOOPBACK, backlog=50)
+    with listening, ExitStack() as clients:
+        for _ in range(200):  # nobody accepts them; one that does not fit would have to try again later
+            clients.enter_context(socket.create_connection(listening.getsockname()[:2], timeout=0.5))
