@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import trio
+
 from pybroker.handlers.api_versions import unsupported_version_response
 from pybroker.handlers.context import ConnectionState, RequestContext
 from pybroker.handlers.late import LateHandler
@@ -42,16 +44,23 @@ _HEADS = (struct.Struct(">ii"), struct.Struct(">iix"))
 
 
 class _Call:
-    """Everything that requests of one API and version need, looked up once."""
+    """Everything that requests of one API and version need, made once by :func:`_make_call`."""
 
     __slots__ = ("_body_parts", "_head", "_head_bytes", "api", "decode_body", "decode_header", "handler")
 
-    def __init__(self, api: ApiSpec, version: int, handler: Handler) -> None:
+    def __init__(
+        self,
+        api: ApiSpec,
+        version: int,
+        handler: Handler,
+        decode_body: Callable[..., tuple[Any, int]],
+        body_parts: Callable[[Any], list[Part]],
+    ) -> None:
         self.api = api
-        self.handler = handler.made() if isinstance(handler, LateHandler) else handler
+        self.handler = handler
         self.decode_header = decoder(RequestHeader, api.request_header_version(version))
-        self.decode_body = decoder(api.request, version)
-        self._body_parts = parts_encoder(api.response, version)
+        self.decode_body = decode_body
+        self._body_parts = body_parts
         self._head = _HEADS[api.response_header_version(version)]
         self._head_bytes = self._head.size - _SIZE_BYTES
 
@@ -67,6 +76,15 @@ class _Call:
             size += len(part)
         parts.insert(0, self._head.pack(size, correlation_id))
         return parts
+
+
+async def _make_call(api: ApiSpec, version: int, handler: Handler) -> _Call:
+    """In steps of a few milliseconds, between which others have their turn: importing, generating twice."""
+    made = handler.made() if isinstance(handler, LateHandler) else handler
+    await trio.lowlevel.checkpoint()
+    decode_body = decoder(api.request, version)
+    await trio.lowlevel.checkpoint()
+    return _Call(api, version, made, decode_body, parts_encoder(api.response, version))
 
 
 def expected_error(error: Exception) -> ErrorCode | None:
@@ -118,10 +136,10 @@ class Dispatcher:
             key, version, correlation_id = _START.unpack_from(frame)
         except struct.error:
             raise self._refusal(f"a frame of {len(frame)} bytes is no request") from None
-        call = self._calls.get((key, version)) or self._find_call(key, version)
+        call = self._calls.get((key, version)) or await self._find_call(key, version)
         if call is None:
             route = self._routes[key]
-            in_first_version = _Call(api_by_key[key], 0, route.handler)
+            in_first_version = await _make_call(api_by_key[key], 0, route.handler)
             return in_first_version.encode_reply(correlation_id, unsupported_version_response(route))
         if not connection.is_authenticated and key not in OPEN_TO_STRANGERS:
             raise self._refusal(f"{call.api.name} before authentication")
@@ -207,7 +225,7 @@ class Dispatcher:
             raise CloseConnection(f"{call.api.name} failed with {code.name} and has no reply to say so")
         return response
 
-    def _find_call(self, key: int, version: int) -> _Call | None:
+    async def _find_call(self, key: int, version: int) -> _Call | None:
         """Makes the row of an API and version; None for a version of ApiVersions that is not served."""
         route = self._routes.get(key)
         if route is None:
@@ -218,7 +236,7 @@ class Dispatcher:
             if key == API_VERSIONS:
                 return None
             raise self._refusal(f"{api.name} version {version} is not served")
-        call = _Call(api, version, route.handler)
+        call = await _make_call(api, version, route.handler)
         self._calls[key, version] = call
         return call
 
