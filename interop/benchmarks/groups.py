@@ -7,10 +7,13 @@ Run ``python -m interop.benchmarks.groups [--quick] [--rounds N] [--systems a,b]
   every few milliseconds until the groups are served. CPU seconds are the broker's own; the time also holds
   what other programs take of the machine.
 * members: 100 consumers join one group at once, then one leaves; until all are in one generation. Heartbeats
-  every 100 ms, no initial delay.
+  every 100 ms, no initial delay. The same by the consumer protocol (KIP-848), beside Apache Kafka 4, until
+  each of 200 partitions has one owner and all are in one epoch; Apache Kafka reckons assignments at once
+  here, by default it waits for a second.
 * commits: 100 connections commit 10 offsets at a time, as fast as they are answered, for 10,000 groups.
 """
 
+import argparse
 import sys
 import time
 from contextlib import ExitStack
@@ -20,9 +23,10 @@ import trio
 from interop.benchmarks.client import parse_options, rotated
 from interop.benchmarks.figures import Figures, Target, progress, report
 from interop.benchmarks.group_log import has_coordinator, prepare
-from interop.benchmarks.members import Member, Round
+from interop.benchmarks.members import ClassicMember, ConsumerMember, Member, Round
 from interop.benchmarks.systems import (
     START_TIMEOUT_S,
+    Kafka4System,
     KafkaSystem,
     PybrokerSystem,
     System,
@@ -44,6 +48,7 @@ COMMITS, GROUPS = 1_000_000, 10_000
 MEMBERS = 100
 CONNECTIONS, OFFSETS_EACH = 100, 10
 TOPIC = "bench-groups"
+CONSUMER_TOPIC, CONSUMER_PARTITIONS = "bench-consumer-groups", 200
 PROBE_S, POLL_S = 0.003, 0.05
 API_VERSIONS, OFFSET_COMMIT, OFFSET_FETCH = (18, 2), (8, 7), (9, 5)
 NOT_YET = (
@@ -52,10 +57,11 @@ NOT_YET = (
     ErrorCode.NOT_COORDINATOR,
 )
 
-PAIRS = (("pybroker", "kafka"), ("pybroker", "idle"))
+PAIRS = (("pybroker", "kafka"), ("pybroker", "kafka4"), ("pybroker", "idle"))
 REPLAY, REPLAY_CPU = "replay of 1,000,000 commits, s", "replay, CPU s of the broker"
 STRETCH = "replay, most CPU of a stretch on the loop, ms"
 JOIN, LEAVE = "100 members join, s to stable", "one of 100 leaves, s to stable"
+CONSUMER_JOIN, CONSUMER_LEAVE = f"consumer protocol: {JOIN}", f"consumer protocol: {LEAVE}"
 COMMIT_RATE, COMMIT_P99 = "commits of 10 offsets/s", "commit p99, ms"
 TARGETS = [
     Target(REPLAY, "pybroker", 12, at_least=False),
@@ -63,6 +69,8 @@ TARGETS = [
     Target(STRETCH, "pybroker", 5, at_least=False),
     Target(JOIN, "pybroker", 1.1, "kafka", at_least=False),
     Target(LEAVE, "pybroker", 1.1, "kafka", at_least=False),
+    Target(CONSUMER_JOIN, "pybroker", 1.1, "kafka4", at_least=False),
+    Target(CONSUMER_LEAVE, "pybroker", 1.1, "kafka4", at_least=False),
     Target(COMMIT_RATE, "pybroker", 3000),
 ]
 
@@ -78,32 +86,45 @@ def main() -> int:
             for number in range(options.rounds):
                 progress(f"replay {number + 1} of {options.rounds}")
                 replay(replayed, figures)
-        systems: list[System] = []
-        for system in (_without_delay(name) for name in ("pybroker", "kafka") if name in options.systems):
-            stack.callback(system.close)
-            systems.append(system)
-            system.prepare()
-            system.launch()
-            await_answer(system)
-            system.create_topic(TOPIC, OFFSETS_EACH)
+        systems = [
+            _started(name, stack) for name in ("pybroker", "kafka", "kafka4") if _is_wanted(name, options)
+        ]
+        of_classic = [system for system in systems if system.name != "kafka4"]
+        of_consumer = [system for system in systems if system.name != "kafka"]
         warm_up = Figures("warm-up", 1, ())
         for number in range(-1, options.rounds):
             progress(f"round {number + 1} of {options.rounds}" if number >= 0 else "warming up")
             into = figures if number >= 0 else warm_up
-            for system in rotated(systems, number):
-                trio.run(join_and_leave, system, f"members-{number}", into)
-            for system in rotated(systems, number):
+            for system in rotated(of_classic, number):
+                trio.run(join_and_leave, system, f"members-{number}", ClassicMember, into)
+            for system in rotated(of_consumer, number):
+                trio.run(join_and_leave, system, f"consumers-{number}", ConsumerMember, into)
+            for system in rotated(of_classic, number):
                 trio.run(commit, system, 3.0 if options.quick else 6.0, into)
     return 0 if report(figures, TARGETS, options.json, add=options.add) else 1
 
 
-def _without_delay(name: str) -> System:
-    # Apache Kafka's own server.properties say the same.
-    return (
-        KafkaSystem()
-        if name == "kafka"
-        else PybrokerSystem(settings={"group.initial.rebalance.delay.ms": "0"})
-    )
+def _is_wanted(name: str, options: argparse.Namespace) -> bool:
+    """Whoever asks for Apache Kafka gets both."""
+    return name.removesuffix("4") in options.systems
+
+
+def _started(name: str, stack: ExitStack) -> System:
+    system: System
+    if name == "kafka":
+        system = KafkaSystem()
+    elif name == "kafka4":
+        system = Kafka4System()
+    else:
+        # Apache Kafka's own server.properties say the same.
+        system = PybrokerSystem(settings={"group.initial.rebalance.delay.ms": "0"})
+    stack.callback(system.close)
+    system.prepare()
+    system.launch()
+    await_answer(system)
+    system.create_topic(TOPIC, OFFSETS_EACH)
+    system.create_topic(CONSUMER_TOPIC, CONSUMER_PARTITIONS)
+    return system
 
 
 # -- replay ------------------------------------------------------------------------------------------
@@ -168,21 +189,24 @@ async def _until_loaded(port: int, group_id: str) -> None:
 # -- members -----------------------------------------------------------------------------------------
 
 
-async def join_and_leave(system: System, group_id: str, figures: Figures) -> None:
+async def join_and_leave(
+    system: System, group_id: str, kind: type[ClassicMember | ConsumerMember], figures: Figures
+) -> None:
     await await_coordinator(system.port, group_id)
-    group = Round(system.port, group_id)
-    members = [Member(group, number) for number in range(MEMBERS)]
+    is_classic = kind is ClassicMember
+    group = Round(system.port, group_id, CONSUMER_TOPIC, 0 if is_classic else CONSUMER_PARTITIONS)
+    members: list[Member] = [kind(group, number) for number in range(MEMBERS)]
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             started_s = time.perf_counter()
             for member in members:
                 nursery.start_soon(member.run)
             await group.stable(MEMBERS)
-            figures.add(JOIN, system.name, time.perf_counter() - started_s)
+            figures.add(JOIN if is_classic else CONSUMER_JOIN, system.name, time.perf_counter() - started_s)
             started_s = time.perf_counter()
             members[0].leave()
             await group.stable(MEMBERS - 1)
-            figures.add(LEAVE, system.name, time.perf_counter() - started_s)
+            figures.add(LEAVE if is_classic else CONSUMER_LEAVE, system.name, time.perf_counter() - started_s)
             nursery.cancel_scope.cancel()
 
 

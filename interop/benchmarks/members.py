@@ -1,10 +1,15 @@
-"""Members of one classic group, as clients behave: they join, take their assignment, and send heartbeats."""
+"""Members of one group, as clients of either protocol behave: they join, take their assignment, and send
+heartbeats."""
+
+import uuid
 
 import trio
 
 from interop.benchmarks.wire import Connection, connect
 from pybroker.model.errors import ErrorCode
 from pybroker.protocol.messages import (
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
     HeartbeatRequest,
     JoinGroupRequest,
     JoinGroupResponse,
@@ -12,44 +17,53 @@ from pybroker.protocol.messages import (
     SyncGroupRequest,
 )
 
-JOIN, HEARTBEAT, LEAVE, SYNC = (11, 5), (12, 3), (13, 2), (14, 3)
+JOIN, HEARTBEAT, LEAVE, SYNC, CONSUMER_HEARTBEAT = (11, 5), (12, 3), (13, 2), (14, 3), (68, 1)
 HEARTBEAT_S = 0.1
 SESSION_MS, REBALANCE_MS = 30_000, 60_000
 ASSIGNMENT = b"assigned"
+LEAVES = -1
+
+Owned = ConsumerGroupHeartbeatRequest.TopicPartitions
 
 
 class Round:
-    """The members of a group, and whether all of them are in the same generation."""
+    """The members of a group, and whether they have settled: all are in the same generation, or epoch, and
+    together have ``partitions``."""
 
-    def __init__(self, port: int, group_id: str) -> None:
+    def __init__(self, port: int, group_id: str, topic: str, partitions: int) -> None:
         self.port = port
         self.group_id = group_id
-        self.expected = 0
-        self._generations: dict[int, int] = {}
+        self.topic = topic
+        self._partitions = partitions
+        self._expected = 0
+        self._members: dict[int, tuple[int, int]] = {}
         self._stable = trio.Event()
 
-    def settled(self, number: int, generation: int) -> None:
-        self._generations[number] = generation
-        if len(self._generations) == self.expected and len(set(self._generations.values())) == 1:
+    def settled(self, number: int, epoch: int, owned: int) -> None:
+        """A member is in a generation, or epoch, with so many partitions."""
+        self._members[number] = (epoch, owned)
+        epochs = {epoch for epoch, _ in self._members.values()}
+        is_whole = sum(owned for _, owned in self._members.values()) == self._partitions
+        if len(self._members) == self._expected and len(epochs) == 1 and is_whole:
             self._stable.set()
 
     def unsettled(self, number: int) -> None:
-        self._generations.pop(number, None)
+        """A member is not there, or not there yet."""
+        self._members.pop(number, None)
 
     async def stable(self, expected: int) -> None:
-        """Wait until so many members are together, from now on."""
-        self.expected = expected
+        """Wait until so many members have settled, from now on."""
+        self._expected = expected
         self._stable = trio.Event()
         await self._stable.wait()
 
 
 class Member:
-    """One consumer with a connection of its own."""
+    """One consumer with a connection of its own. :meth:`run` is its life."""
 
     def __init__(self, group: Round, number: int) -> None:
         self._group = group
         self._number = number
-        self._id = ""
         self._leaving = trio.Event()
 
     def leave(self) -> None:
@@ -60,15 +74,41 @@ class Member:
         """A member until it leaves, or is cancelled."""
         connection = await connect(self._group.port)
         try:
-            while not self._leaving.is_set():
-                generation = await self._join_and_sync(connection)
-                if generation is not None:
-                    self._group.settled(self._number, generation)
-                    await self._stay(connection, generation)
+            await self._stay_until_told(connection)
             self._group.unsettled(self._number)
-            await connection.ask(*LEAVE, LeaveGroupRequest(group_id=self._group.group_id, member_id=self._id))
+            await self._go(connection)
         finally:
             connection.close()
+
+    async def _stay_until_told(self, connection: Connection) -> None:
+        raise NotImplementedError
+
+    async def _go(self, connection: Connection) -> None:
+        raise NotImplementedError
+
+    async def _is_told_to_leave(self) -> bool:
+        """Whether it is, within the time between two heartbeats."""
+        with trio.move_on_after(HEARTBEAT_S):
+            await self._leaving.wait()
+        return self._leaving.is_set()
+
+
+class ClassicMember(Member):
+    """By JoinGroup and SyncGroup. Who has which partition is the members' own business: none are counted."""
+
+    def __init__(self, group: Round, number: int) -> None:
+        super().__init__(group, number)
+        self._id = ""
+
+    async def _stay_until_told(self, connection: Connection) -> None:
+        while not self._leaving.is_set():
+            generation = await self._join_and_sync(connection)
+            if generation is not None:
+                self._group.settled(self._number, generation, owned=0)
+                await self._stay(connection, generation)
+
+    async def _go(self, connection: Connection) -> None:
+        await connection.ask(*LEAVE, LeaveGroupRequest(group_id=self._group.group_id, member_id=self._id))
 
     async def _join_and_sync(self, connection: Connection) -> int | None:
         """The generation; None when it was over before it began."""
@@ -109,12 +149,56 @@ class Member:
 
     async def _stay(self, connection: Connection, generation: int) -> None:
         beat = HeartbeatRequest(group_id=self._group.group_id, generation_id=generation, member_id=self._id)
-        while True:
-            with trio.move_on_after(HEARTBEAT_S):
-                await self._leaving.wait()
-                return
+        while not await self._is_told_to_leave():
             answer = await connection.ask(*HEARTBEAT, beat)
             if answer.error_code == ErrorCode.REBALANCE_IN_PROGRESS:
                 self._group.unsettled(self._number)
                 return
             assert answer.error_code == ErrorCode.NONE, ErrorCode(answer.error_code).name
+
+
+class ConsumerMember(Member):
+    """By ConsumerGroupHeartbeat (KIP-848). It gives up partitions as soon as it is told to."""
+
+    def __init__(self, group: Round, number: int) -> None:
+        super().__init__(group, number)
+        self._id = str(uuid.uuid4())
+        self._epoch = 0
+        self._owned: list[Owned] = []
+
+    async def _stay_until_told(self, connection: Connection) -> None:
+        has_news = await self._ask(
+            connection,
+            ConsumerGroupHeartbeatRequest(
+                rebalance_timeout_ms=REBALANCE_MS,
+                subscribed_topic_names=[self._group.topic],
+                topic_partitions=[],
+            ),
+        )
+        while has_news or not await self._is_told_to_leave():
+            request = ConsumerGroupHeartbeatRequest()
+            if has_news:
+                request.topic_partitions = self._owned
+            has_news = await self._ask(connection, request)
+
+    async def _go(self, connection: Connection) -> None:
+        self._epoch = LEAVES
+        await self._ask(connection, ConsumerGroupHeartbeatRequest())
+
+    async def _ask(self, connection: Connection, request: ConsumerGroupHeartbeatRequest) -> bool:
+        """Whether the member has other partitions now, which it has to confirm."""
+        request.group_id, request.member_id = self._group.group_id, self._id
+        request.member_epoch = self._epoch
+        answer: ConsumerGroupHeartbeatResponse = await connection.ask(*CONSUMER_HEARTBEAT, request)
+        assert answer.error_code == ErrorCode.NONE, (ErrorCode(answer.error_code).name, answer.error_message)
+        if self._epoch == LEAVES:
+            return False
+        self._epoch = answer.member_epoch
+        has_news = answer.assignment is not None
+        if answer.assignment is not None:
+            self._owned = [
+                Owned(topic_id=bytes(one.topic_id), partitions=list(one.partitions))
+                for one in answer.assignment.topic_partitions
+            ]
+        self._group.settled(self._number, self._epoch, sum(len(one.partitions) for one in self._owned))
+        return has_news

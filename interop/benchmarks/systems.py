@@ -178,16 +178,16 @@ class Kafka4System(_Topics, ApacheKafka4Server):
 
     @property
     def pid(self) -> int:
-        return _running(self._broker)
+        return _running(self._process)
 
     def prepare(self) -> None:
         self.format()
 
     def launch(self) -> None:
-        self._broker.start()
+        self._process.start()
 
     def halt(self) -> None:
-        self._broker.stop()
+        self._process.stop()
 
     def close(self) -> None:
         self.stop()
