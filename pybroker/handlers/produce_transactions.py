@@ -16,7 +16,7 @@ from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.model.values import frozen
 from pybroker.records.errors import InvalidRecords
-from pybroker.records.header import is_transactional, read_batch_header
+from pybroker.records.header import BatchHeader, is_transactional, read_batch_header
 from pybroker.replication.replicas import Replicas
 
 FIRST_VERSION_WITH_ABORTABLE = 11
@@ -65,8 +65,7 @@ async def confirm(
     support = _support(ctx)
     if not verifier.concerns(support):
         return NOTHING_TO_CONFIRM
-    guards: dict[TopicPartition, object] = {}
-    producers: set[Producer] = set()
+    headers: dict[TopicPartition, BatchHeader] = {}
     for tp, records in batches:
         if records is None or not is_transactional(records):
             continue
@@ -74,25 +73,35 @@ async def confirm(
             header = read_batch_header(records)
         except InvalidRecords:
             continue  # refused with all its reasons when it is validated
-        if header.producer_id < 0:
-            continue
-        producers.add(Producer(header.producer_id, header.producer_epoch))
-        partition = replicas.find(tp)
-        if partition is None or not partition.is_leader:
-            continue
-        guard = partition.start_verification(header.producer_id, header.producer_epoch, header.base_sequence)
-        if guard is not None:
-            guards[tp] = guard
+        if header.producer_id >= 0:
+            headers[tp] = header
+    producers = {Producer(header.producer_id, header.producer_epoch) for header in headers.values()}
     if len(producers) > 1:
         raise ApiError(
             ErrorCode.INVALID_PRODUCER_ID_MAPPING,
             "Transactional records contained more than one producer ID",
         )
-    if not guards:
+    if not producers:
         return NOTHING_TO_CONFIRM
-    codes = await verifier.confirm(transactional_id, producers.pop(), guards, support)
-    refusals = {tp: _refusal(code, support) for tp, code in codes.items() if code is not ErrorCode.NONE}
-    return Confirmed(guards, refusals)
+    verified = await verifier.confirm(
+        transactional_id, producers.pop(), lambda: _start(replicas, headers), support
+    )
+    refused = {tp: code for tp, code in verified.codes.items() if code is not ErrorCode.NONE}
+    return Confirmed(verified.guards, {tp: _refusal(code, support) for tp, code in refused.items()})
+
+
+def _start(replicas: Replicas, headers: Mapping[TopicPartition, BatchHeader]) -> dict[TopicPartition, object]:
+    """The guards of those partitions whose transaction is not open yet."""
+    guards = {}
+    for tp, header in headers.items():
+        partition = replicas.find(tp)
+        if partition is not None and partition.is_leader:
+            guard = partition.start_verification(
+                header.producer_id, header.producer_epoch, header.base_sequence
+            )
+            if guard is not None:
+                guards[tp] = guard
+    return guards
 
 
 def _support(ctx: RequestContext) -> Support:

@@ -72,12 +72,19 @@ class TxnOffsetCommitHandler:
         producer = Producer(request.producer_id, request.producer_epoch)
         if producer.producer_id < 0 or producer.producer_epoch < 0:
             raise ApiError(ErrorCode.INVALID_PRODUCER_ID_MAPPING)
-        tp, guard = self.groups.start_transaction(request.group_id, *producer)
         support = _support(ctx)
-        if guard is not None and self.verifier.concerns(support):
-            codes = await self.verifier.confirm(request.transactional_id, producer, [tp], support)
-            if codes[tp] is not ErrorCode.NONE:
-                raise ApiError(commit_error(codes[tp]))
+        guard = None
+        if self.verifier.concerns(support):
+            verified = await self.verifier.confirm(
+                request.transactional_id,
+                producer,
+                lambda: self.groups.start_transaction(request.group_id, *producer),
+                support,
+            )
+            for tp, code in verified.codes.items():
+                if code is not ErrorCode.NONE:
+                    raise ApiError(commit_error(code))
+                guard = verified.guards[tp]
         call = CommitCall(
             request.group_id,
             commits,

@@ -169,8 +169,7 @@ class ProducerState:
     ) -> object | None:
         """A guard for :meth:`check_verified`, None if the producer's transaction is open already. Sequence -1
         is that of a coordinator."""
-        entry = self._entries.get(producer_id)
-        if entry is not None and entry.txn_first_offset >= 0:
+        if self._is_open(producer_id, producer_epoch):
             return None
         known = self._verifications.get(producer_id)
         if known is None:
@@ -188,8 +187,7 @@ class ProducerState:
             InvalidTxnState: it was not asked, or the transaction has ended since.
             OutOfOrderSequence: an earlier batch has come already, and waits to be sent again.
         """
-        entry = self._entries.get(header.producer_id)
-        if entry is not None and entry.txn_first_offset >= 0:
+        if self._is_open(header.producer_id, header.producer_epoch):
             return
         known = self._verifications.get(header.producer_id)
         if known is None or known is not guard:
@@ -199,6 +197,12 @@ class ProducerState:
                 f"out of order sequence number of producer {header.producer_id} in {self._partition}: "
                 f"{header.base_sequence} (incoming), {known.lowest_sequence} (earliest seen)"
             )
+
+    def _is_open(self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> bool:
+        """Whether a batch of this epoch goes on with what is open. A transaction of an older epoch waits for
+        its marker: the next one must not begin before that, or the marker would end it too."""
+        entry = self._entries.get(producer_id)
+        return entry is not None and entry.txn_first_offset >= 0 and entry.producer_epoch == producer_epoch
 
     # -- deciding
 

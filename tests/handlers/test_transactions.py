@@ -314,6 +314,20 @@ async def test_a_partition_that_does_not_exist_fails_the_whole_request(
     assert (await describe(client)).transaction_state == "Empty"
 
 
+async def test_what_was_asked_is_answered_in_the_same_words(client: WireClient, producer: Producer) -> None:
+    asked = AddPartitionsToTxnRequest.AddPartitionsToTxnTopic
+    for partitions, answered in (([0, 0], [0, 0]), ([], [])):
+        transaction = AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction(
+            transactional_id=TXN,
+            producer_id=producer.producer_id,
+            producer_epoch=producer.epoch,
+            topics=[asked(name=TOPIC, partitions=partitions)],
+        )
+        answer = await client.ask(AddPartitionsToTxnRequest(transactions=[transaction]), 5)
+        (result,) = answer.results_by_transaction[0].topic_results
+        assert [one.partition_index for one in result.results_by_partition] == answered
+
+
 @pytest.mark.parametrize("commit", [True, False])
 async def test_offsets_count_when_the_transaction_commits(
     client: WireClient, producer: Producer, commit: bool
@@ -348,6 +362,21 @@ async def test_a_client_of_version_2_sends_only_produce_and_end_txn(
         assert producer.epoch == number + 1
     await settled(client)
     assert await read(client) == [b"0", b"2"]
+
+
+async def test_an_epoch_that_is_still_to_come_does_not_write_into_the_open_transaction(
+    client: WireClient, producer: Producer
+) -> None:
+    assert await producer.write(0, b"committed", version=12) is NONE
+    early = Producer(client)
+    early.producer_id, early.epoch = producer.producer_id, producer.epoch + 1
+    assert await early.write(0, b"too early", version=12) is ErrorCode.INVALID_PRODUCER_EPOCH
+    assert await producer.end(version=5) is NONE
+    await settled(client)
+    assert await early.write(0, b"aborted", version=12) is NONE
+    assert await early.end(commit=False, version=5) is NONE
+    await settled(client)
+    assert await read(client) == [b"committed"]
 
 
 async def test_the_feature_is_in_force(client: WireClient) -> None:

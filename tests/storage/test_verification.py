@@ -63,6 +63,18 @@ def test_a_new_epoch_counts_its_sequence_anew(log: Log) -> None:
     write(log, 3, guard, epoch=1)
 
 
+def test_a_transaction_does_not_begin_amid_one_of_an_older_epoch(log: Log) -> None:
+    write(log, 0, log.start_verification(PRODUCER, 0, 0))
+    early = log.start_verification(PRODUCER, 1, 0)
+    assert early is not None
+    with pytest.raises(InvalidTxnState):
+        write(log, 0, epoch=1)
+    end(log, epoch=1)
+    with pytest.raises(InvalidTxnState):
+        write(log, 0, early, epoch=1)
+    write(log, 0, log.start_verification(PRODUCER, 1, 0), epoch=1)
+
+
 def test_a_guard_that_nobody_used_is_forgotten(log: Log) -> None:
     guard = log.start_verification(PRODUCER, 0, 0)
     log.producers.remove_expired(1 << 62)

@@ -195,12 +195,12 @@ class GroupCoordinator:
 
     def start_transaction(
         self, group_id: str, producer_id: ProducerId, producer_epoch: ProducerEpoch
-    ) -> tuple[TopicPartition, object | None]:
-        """Before offsets are committed in a transaction: the partition that they go to, and a guard if the
+    ) -> dict[TopicPartition, object]:
+        """Before offsets are committed in a transaction: the partition that they go to, with a guard, if the
         transaction's coordinator has to be asked about it first."""
         slot = self._slot(group_id)
         guard = slot.log.start_verification(producer_id, producer_epoch)
-        return TopicPartition(CONSUMER_OFFSETS, slot.index), guard
+        return {} if guard is None else {TopicPartition(CONSUMER_OFFSETS, slot.index): guard}
 
     def on_marker(self, index: int, producer_id: ProducerId, is_commit: bool) -> None:
         """A partition of the offsets topic has got the marker that ends a transaction. While it is loaded

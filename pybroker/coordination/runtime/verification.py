@@ -1,10 +1,11 @@
 """Before a partition takes the first batch of a transaction, the transaction's coordinator is asked whether
 the partition is part of it (KIP-890), or is told that it is from now on."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 import trio
+from attrs import field
 
 from pybroker.coordination.runtime.markers import OtherBrokers
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
@@ -34,6 +35,22 @@ class Support(Enum):
 
 
 @frozen
+class Verified:
+    """What a coordinator has said of partitions.
+
+    Attributes:
+        guards: what their logs want to see, as it was before the question.
+        codes: one for each of them, in the words of this client's age. NONE: it may be written.
+    """
+
+    guards: Mapping[TopicPartition, object] = field(factory=dict)
+    codes: Mapping[TopicPartition, ErrorCode] = field(factory=dict)
+
+
+NOTHING_TO_VERIFY = Verified()
+
+
+@frozen
 class TransactionVerifier:
     """Asks coordinators, here or elsewhere.
 
@@ -55,19 +72,24 @@ class TransactionVerifier:
         self,
         transactional_id: str,
         producer: Producer,
-        partitions: Iterable[TopicPartition],
+        start: Callable[[], Mapping[TopicPartition, object]],
         support: Support,
-    ) -> Mapping[TopicPartition, ErrorCode]:
-        """One code for each partition, in the words of this client's age. NONE: it may be written."""
+    ) -> Verified:
+        """Ask about the partitions for which ``start`` gives a guard; it is called before each question.
+
+        What a client leaves to the broker to add may have to wait for the marker of the transaction before.
+        That takes the guards away: they are taken, and the question is asked, anew.
+        """
         version = TV_2 if support is Support.ADDS else TV_0
-        call = PartitionsCall(transactional_id, producer, frozenset(partitions), version)
-        codes = await self._ask(call, support)
-        if support is Support.ADDS:
-            ends_s = trio.current_time() + RETRY_FOR_S
-            while ErrorCode.CONCURRENT_TRANSACTIONS in codes.values() and trio.current_time() < ends_s:
-                await trio.sleep(RETRY_EVERY_S)
-                codes = await self._ask(call, support)
-        return {tp: _in_words_of(support, code) for tp, code in codes.items()}
+        ends_s = trio.current_time() + (RETRY_FOR_S if support is Support.ADDS else 0)
+        while guards := start():
+            call = PartitionsCall(transactional_id, producer, frozenset(guards), version)
+            codes = await self._ask(call, support)
+            is_over = trio.current_time() >= ends_s
+            if is_over or (ErrorCode.CONCURRENT_TRANSACTIONS not in codes.values() and start() == guards):
+                return Verified(guards, {tp: _in_words_of(support, code) for tp, code in codes.items()})
+            await trio.sleep(RETRY_EVERY_S)
+        return NOTHING_TO_VERIFY
 
     async def _ask(self, call: PartitionsCall, support: Support) -> Mapping[TopicPartition, ErrorCode]:
         index = self.coordinator.partition_of(call.transactional_id)
