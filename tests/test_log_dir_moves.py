@@ -161,7 +161,7 @@ async def test_a_replica_that_comes_later_is_made_where_it_was_ordered(tmp_path:
         for target in ("two", "one"):
             topic = f"later-{target}"
             codes = await move(client, tmp_path / target, 0, 1, 2, topic=topic)
-            assert codes == [ErrorCode.REPLICA_NOT_AVAILABLE] * 3
+            assert codes == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION] * 3
             await create(client, topic, 3)
             assert len(list((tmp_path / target).glob(f"{topic}-*"))) == 3
 
@@ -215,7 +215,7 @@ async def test_a_target_without_room_is_tried_again(tmp_path: Path, caplog: pyte
     ("path", "topic", "code"),
     [
         ("elsewhere", TOPIC, ErrorCode.LOG_DIR_NOT_FOUND),
-        ("one", "missing", ErrorCode.REPLICA_NOT_AVAILABLE),
+        ("one", "missing", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
         ("one", "t" * 220, ErrorCode.INVALID_TOPIC_EXCEPTION),
     ],
 )

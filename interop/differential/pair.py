@@ -8,8 +8,8 @@ from typing import Any
 
 from attrs import Factory, define, frozen
 
-from interop.differential.allowed import Correspondence, hangs_in_kafka, split
-from interop.differential.compare import FieldDifference, differences
+from interop.differential.allowed import hangs_in_kafka, split
+from interop.differential.compare import Correspondence, FieldDifference, differences
 from interop.differential.frames import API_OF, Twist, request_frame
 from interop.differential.plain import Plain, plain_reply
 from interop.differential.refs import Values, resolve
@@ -170,7 +170,7 @@ class Pair:
             _with_names(plain_reply(reply, version), side.names) if isinstance(reply, Message) else reply
             for reply, side in zip(replies, self.sides, strict=True)
         )
-        fields, reasons = split(api, label, differences(apache, pybroker), self.known)
+        fields, reasons = split(api, label, differences(apache, pybroker, self.known), self.known)
         row = (api, version)
         self.tally.asked[row] += 1
         self.tally.wrong[row] += wrong

@@ -11,7 +11,7 @@ Versions: 2 the code PRODUCER_FENCED (KIP-588); 4 many transactions, verify_only
 grows (KIP-890 part 2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.transaction.calls import TV_0, TV_2, PartitionsCall, Producer
@@ -35,13 +35,13 @@ class AddPartitionsToTxnHandler:
         self, ctx: RequestContext, request: AddPartitionsToTxnRequest
     ) -> AddPartitionsToTxnResponse:
         if ctx.api_version < FIRST_VERSION_BETWEEN_BROKERS:
-            codes = await self._answer(ctx, _single(request))
-            return AddPartitionsToTxnResponse(results_by_topic_v3_and_below=_by_topic(codes))
+            return AddPartitionsToTxnResponse(
+                results_by_topic_v3_and_below=await self._answer(ctx, _single(request))
+            )
         return AddPartitionsToTxnResponse(
             results_by_transaction=[
                 AddPartitionsToTxnResponse.AddPartitionsToTxnResult(
-                    transactional_id=asked.transactional_id,
-                    topic_results=_by_topic(await self._answer(ctx, asked)),
+                    transactional_id=asked.transactional_id, topic_results=await self._answer(ctx, asked)
                 )
                 for asked in request.transactions
             ]
@@ -49,32 +49,39 @@ class AddPartitionsToTxnHandler:
 
     async def _answer(
         self, ctx: RequestContext, asked: AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction
-    ) -> Mapping[TopicPartition, ErrorCode]:
-        partitions = [
+    ) -> list[AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult]:
+        partitions = frozenset(
             TopicPartition(topic.name, index) for topic in asked.topics for index in topic.partitions
-        ]
-        if any(ctx.image.partition(tp) is None for tp in partitions):
-            return {
-                tp: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-                if ctx.image.partition(tp) is None
-                else ErrorCode.OPERATION_NOT_ATTEMPTED
-                for tp in partitions
-            }
+        )
+        missing = {tp for tp in partitions if ctx.image.partition(tp) is None}
+        if missing:
+            return _by_partition(
+                {
+                    tp: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+                    if tp in missing
+                    else ErrorCode.OPERATION_NOT_ATTEMPTED
+                    for tp in partitions
+                }
+            )
         call = PartitionsCall(
             asked.transactional_id,
             Producer(asked.producer_id, asked.producer_epoch),
-            frozenset(partitions),
+            partitions,
             TV_2 if ctx.api_version >= FIRST_VERSION_THAT_BUMPS else TV_0,
         )
+        if asked.verify_only:
+            return _by_partition(self._verify(call))
         try:
-            if asked.verify_only:
-                found = self.transactions.verify(call)
-                return {tp: found[tp] for tp in partitions}
             code = await self.transactions.add(call)
         except ApiError as error:
             code = error.code
-        code = in_words_of(ctx, code, FIRST_VERSION_WITH_FENCED)
-        return dict.fromkeys(partitions, code)
+        return _all(asked.topics, in_words_of(ctx, code, FIRST_VERSION_WITH_FENCED))
+
+    def _verify(self, call: PartitionsCall) -> Mapping[TopicPartition, ErrorCode]:
+        try:
+            return self.transactions.verify(call)
+        except ApiError as error:
+            return dict.fromkeys(call.partitions, error.code)
 
 
 def _single(
@@ -88,17 +95,31 @@ def _single(
     )
 
 
-def _by_topic(
-    codes: Mapping[TopicPartition, ErrorCode],
-) -> list[AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult]:
-    topics: dict[str, list[AddPartitionsToTxnResponse.AddPartitionsToTxnPartitionResult]] = {}
-    for tp, code in codes.items():
-        topics.setdefault(tp.topic, []).append(
-            AddPartitionsToTxnResponse.AddPartitionsToTxnPartitionResult(
-                partition_index=tp.partition, partition_error_code=code
-            )
-        )
+_TopicResult = AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult
+_PartitionResult = AddPartitionsToTxnResponse.AddPartitionsToTxnPartitionResult
+
+
+def _all(
+    topics: Iterable[AddPartitionsToTxnRequest.AddPartitionsToTxnTopic], code: ErrorCode
+) -> list[_TopicResult]:
+    """One code for everything that was asked, in the same words: also for a topic without partitions, and for
+    a partition as often as it was named."""
     return [
-        AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult(name=name, results_by_partition=results)
-        for name, results in topics.items()
+        _TopicResult(
+            name=topic.name,
+            results_by_partition=[
+                _PartitionResult(partition_index=index, partition_error_code=code)
+                for index in topic.partitions
+            ],
+        )
+        for topic in topics
     ]
+
+
+def _by_partition(codes: Mapping[TopicPartition, ErrorCode]) -> list[_TopicResult]:
+    topics: dict[str, list[_PartitionResult]] = {}
+    for tp, code in sorted(codes.items()):
+        topics.setdefault(tp.topic, []).append(
+            _PartitionResult(partition_index=tp.partition, partition_error_code=code)
+        )
+    return [_TopicResult(name=name, results_by_partition=results) for name, results in topics.items()]

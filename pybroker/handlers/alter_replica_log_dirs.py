@@ -3,7 +3,8 @@
 - Moves replicas that this broker has to another of its log directories; answers when the move has begun.
   DescribeLogDirs shows how far it is. Ordered back to where it is, a replica stays there.
 - Moved on to a third directory, a replica begins anew there.
-- A replica that is not here yet will be made in that directory, and is answered REPLICA_NOT_AVAILABLE.
+- A replica that is not here yet will be made in that directory, and is answered REPLICA_NOT_AVAILABLE; one
+  of a partition that does not exist yet too, and is answered UNKNOWN_TOPIC_OR_PARTITION.
 - Of a partition named twice the last directory counts.
 """
 
@@ -21,7 +22,7 @@ class AlterReplicaLogDirsHandler:
 
     async def __call__(
         self,
-        ctx: RequestContext,  # noqa: ARG002
+        ctx: RequestContext,
         request: AlterReplicaLogDirsRequest,
     ) -> AlterReplicaLogDirsResponse:
         wanted = {
@@ -38,14 +39,16 @@ class AlterReplicaLogDirsHandler:
             )
             result.partitions.append(
                 AlterReplicaLogDirsResponse.AlterReplicaLogDirPartitionResult(
-                    partition_index=tp.partition, error_code=self._order(tp, path)
+                    partition_index=tp.partition, error_code=self._order(ctx, tp, path)
                 )
             )
         return AlterReplicaLogDirsResponse(results=list(topics.values()))
 
-    def _order(self, tp: TopicPartition, path: str) -> ErrorCode:
+    def _order(self, ctx: RequestContext, tp: TopicPartition, path: str) -> ErrorCode:
         try:
             self.moves.order(tp, path)
         except ApiError as error:
+            if error.code is ErrorCode.REPLICA_NOT_AVAILABLE and ctx.image.partition(tp) is None:
+                return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             return error.code
         return ErrorCode.NONE

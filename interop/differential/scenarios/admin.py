@@ -422,7 +422,15 @@ def log_dir_moves(world: World) -> None:
         AlterReplicaLogDirsRequest.AlterReplicaLogDirTopic,
     )
 
-    def ask(path: str, *topics: tuple[str, list[int]]) -> AlterReplicaLogDirsRequest:
+    here = Ref("log directory")
+    world.pair.ask(
+        "where the logs are",
+        DescribeLogDirsRequest(topics=[]),
+        1,
+        capture={here.name: lambda reply: reply.results[0].log_dir},
+    )
+
+    def ask(path: str | Ref, *topics: tuple[str, list[int]]) -> AlterReplicaLogDirsRequest:
         return AlterReplicaLogDirsRequest(
             dirs=[
                 log_dir(path=path, topics=[named(name=name, partitions=indexes) for name, indexes in topics])
@@ -433,9 +441,12 @@ def log_dir_moves(world: World) -> None:
         34,
         lambda _version: [
             ("nowhere", ask("/no/such/directory", (TOPIC, [0]))),
+            ("to where it is", ask(here, (TOPIC, [0]), ("growing", [0, 1]))),
             ("nothing", AlterReplicaLogDirsRequest(dirs=[])),
         ],
         wrong=lambda _version: [
+            ("unknown topic, to where it is not", ask(here, ("unknown", [0]))),
+            ("unknown partition, to where it is not", ask(here, (TOPIC, [0, 9, -1]))),
             ("no topics", ask("/no/such/directory")),
             ("no partitions", ask("/no/such/directory", (TOPIC, []))),
             ("a relative path", ask("data", (TOPIC, [0, 1]))),

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from interop.differential.pair import Tally
 from interop.differential.refs import Made, Ref
 from interop.differential.scenarios.producing import produce_request
 from interop.differential.scenarios.reading import fetch_request
@@ -68,7 +67,7 @@ class Producer:
 
     def until(self, what: str, request: Message, done: Callable[[Any], bool]) -> None:
         """Ask without comparing until both are so far: how long that takes is chance."""
-        wait_until(lambda: quietly(self.world, request, 0, done), f"{self.txn}: {what}", 20)
+        wait_until(lambda: self.world.quietly(request, 0, done), f"{self.txn}: {what}", 20)
 
     def add(self, label: str, *partitions: int, topic: str = TOPIC, wrong: bool = False, **who: Any) -> None:
         request = AddPartitionsToTxnRequest(
@@ -167,14 +166,6 @@ class Producer:
         self.ask(f"{label}: producers", DescribeProducersRequest(topics=[asked]), 61, 0)
 
 
-def quietly(world: World, request: Message, version: int, done: Callable[[Any], bool]) -> bool:
-    """Whether both are so far; asked without comparing."""
-    tally, world.pair.tally = world.pair.tally, Tally()
-    replies = world.pair.ask("waiting", request, version)
-    world.pair.tally = tally
-    return all(reply is not None and done(reply) for reply in replies)
-
-
 def _is_at_rest(reply: Any) -> bool:
     return not reply.transaction_states[0].transaction_state.startswith("Prepare")
 
@@ -184,18 +175,21 @@ def transactions(world: World) -> None:
     _find(world, 1, "txn-warm-up")
     _find(world, 0, GROUP)
     warm = InitProducerIdRequest(transactional_id="txn-warm-up", transaction_timeout_ms=60_000)
-    wait_until(lambda: quietly(world, warm, 1, lambda reply: reply.error_code == 0), "the coordinator", 60)
+    wait_until(lambda: world.quietly(warm, 1, lambda reply: reply.error_code == 0), "the coordinator", 60)
     world.create_topic(TOPIC, 3)
     for version in (0, 1, 2, 3, 4) if not world.quick else (0, 4):
         _life(Producer(world, f"life-{version}", version))
         _fencing(Producer(world, f"fencing-{version}", version))
         _strangers(Producer(world, f"strangers-{version}", version))
         _offsets(Producer(world, f"offsets-{version}", version))
+    for version in world.versions(24):
+        if version > LAST_FOR_CLIENTS:
+            _between_brokers(world, version)
 
 
 def _find(world: World, kind: int, key: str) -> None:
     request = FindCoordinatorRequest(key=key, key_type=kind)
-    wait_until(lambda: quietly(world, request, 2, lambda reply: reply.error_code == 0), f"{key}", 60)
+    wait_until(lambda: world.quietly(request, 2, lambda reply: reply.error_code == 0), f"{key}", 60)
 
 
 def _life(producer: Producer) -> None:
@@ -275,6 +269,62 @@ def _offsets(producer: Producer) -> None:
         producer.look(f"{commit}: pending")
         producer.end(f"{commit}: end", commit=commit)
         producer.look(f"{commit}: ended")
+
+
+def _between_brokers(world: World, version: int) -> None:
+    """AddPartitionsToTxn as brokers send it: many transactions at once, partitions to add or to verify."""
+    one, two = (Producer(world, f"{name}-between-{version}", version) for name in ("one", "two"))
+    for producer in (one, two):
+        producer.init("init")
+
+    def asked(
+        producer: Producer, *partitions: int, verify: bool = False, topic: str = TOPIC, **who: Any
+    ) -> AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction:
+        return AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction(
+            transactional_id=who.get("txn", producer.txn),
+            producer_id=who.get("id", producer.id),
+            producer_epoch=who.get("epoch", producer.epoch),
+            verify_only=verify,
+            topics=[
+                AddPartitionsToTxnRequest.AddPartitionsToTxnTopic(name=topic, partitions=list(partitions))
+            ],
+        )
+
+    def ask(
+        label: str, *of: AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction, wrong: bool = False
+    ) -> None:
+        request = AddPartitionsToTxnRequest(transactions=list(of))
+        one.ask(label, request, 24, version, wrong=wrong)
+
+    ask("verify before all", asked(one, 0, verify=True), wrong=True)
+    ask("add for both", asked(one, 0), asked(two, 0, 1))
+    ask("verify for both", asked(one, 0, verify=True), asked(two, 0, 1, verify=True))
+    ask("verify one of two", asked(one, 0, 1, verify=True), wrong=True)
+    ask("verify for one, add for the other", asked(one, 0, verify=True), asked(two, 2))
+    ask("add again", asked(one, 0), asked(two, 0, 1, 2))
+    for label, who in (
+        ("unknown id", {"txn": f"nobody-{version}"}),
+        ("empty id", {"txn": ""}),
+        ("other producer", {"id": one.id + 1000}),
+        ("no producer", {"id": -1, "epoch": -1}),
+        ("old epoch", {"epoch": -1}),
+        ("later epoch", {"epoch": 7}),
+    ):
+        for verify in (False, True):
+            name = f"{label}, verify {verify}"
+            ask(name, asked(one, 0, verify=verify, **who), asked(two, 0, verify=True), wrong=True)
+    for verify in (False, True):
+        name = f"verify {verify}"
+        ask(f"unknown topic, {name}", asked(one, 0, topic="unknown", verify=verify), wrong=True)
+        ask(f"one unknown partition, {name}", asked(one, 0, 9, verify=verify), wrong=True)
+        ask(f"negative partition, {name}", asked(one, -1, verify=verify), wrong=True)
+        ask(f"no partitions, {name}", asked(one, verify=verify), asked(two, 0, verify=True), wrong=True)
+        ask(f"partition twice, {name}", asked(one, 0, 0, verify=verify))
+    one.look("open")
+    for producer, commit in ((one, True), (two, False)):
+        producer.end("end", commit=commit)
+    ask("verify after the end", asked(one, 0, verify=True), asked(two, 0, verify=True), wrong=True)
+    one.look("ended")
 
 
 def administration(world: World) -> None:

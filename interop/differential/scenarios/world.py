@@ -1,6 +1,7 @@
 """What scenarios share: topics on both servers, and the way in which every API is exercised."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from attrs import define
 
@@ -64,11 +65,15 @@ class World:
         return self._both_answer(FindCoordinatorRequest(key="warm-up", key_type=0), COORDINATOR_VERSION)
 
     def _both_answer(self, request: Message, version: int, code: int = 0) -> bool:
-        """Whether both answer with a code; asked without comparing, as it is a matter of time."""
+        """Whether both answer with a code."""
+        return self.quietly(request, version, lambda reply: bool(reply.error_code == code))
+
+    def quietly(self, request: Message, version: int, done: Callable[[Any], bool]) -> bool:
+        """Whether both are so far; asked without comparing, as it is a matter of time."""
         tally, self.pair.tally = self.pair.tally, Tally()
-        replies = self.pair.ask("warm-up", request, version)
+        replies = self.pair.ask("waiting", request, version)
         self.pair.tally = tally
-        return all(reply is not None and reply.error_code == code for reply in replies)
+        return all(reply is not None and done(reply) for reply in replies)
 
     def create_topic(self, name: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> None:
         """A topic on both; its ids are captured as ``id of <name>``."""
