@@ -31,7 +31,9 @@ def tools_and_server() -> Iterator[tuple[KafkaTools, PybrokerServer]]:
         server.stop()
 
 
-@pytest.mark.parametrize(("client_set", "version"), [("clients-3.9", 0), ("clients-4", 1)])
+@pytest.mark.parametrize(
+    ("client_set", "version"), [pytest.param("clients-3.9", 0, marks=pytest.mark.whole), ("clients-4", 1)]
+)
 def test_tools_and_requests(
     tools_and_server: tuple[KafkaTools, PybrokerServer], client_set: str, version: int
 ) -> None:

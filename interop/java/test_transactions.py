@@ -176,7 +176,10 @@ def chatty(client: KafkaTools) -> Iterator[PybrokerServer]:
         server.stop()
 
 
-@pytest.mark.parametrize(("client_set", "is_new"), [("clients-3.9", False), ("clients-4", True)])
+@pytest.mark.parametrize(
+    ("client_set", "is_new"),
+    [pytest.param("clients-3.9", False, marks=pytest.mark.whole), ("clients-4", True)],
+)
 def test_which_requests_a_client_sends(chatty: PybrokerServer, client_set: str, is_new: bool) -> None:
     """A producer of 4 ends transactions with EndTxn 5 and adds no partitions; one of 3.9 adds them."""
     java = JavaClient(chatty.bootstrap, client_set)
@@ -217,7 +220,7 @@ def requests(server: PybrokerServer) -> dict[str, set[int]]:
     return seen
 
 
-@pytest.mark.parametrize("client_set", ["clients-3.9", "clients-4"])
+@pytest.mark.parametrize("client_set", [pytest.param("clients-3.9", marks=pytest.mark.whole), "clients-4"])
 def test_kafka_dump_log_reads_the_transaction_topic(tmp_path: Path, client_set: str) -> None:
     """Kafka's own decoder reads every record, through all states, in both versions of the value."""
     folder = tmp_path / "broker"

@@ -108,7 +108,14 @@ def dump(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(params=["closed", "killed", "recovered", "truncated"])
+@pytest.fixture(
+    params=[
+        pytest.param("closed", marks=pytest.mark.whole),
+        "killed",
+        pytest.param("recovered", marks=pytest.mark.whole),
+        "truncated",
+    ]
+)
 def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A partition's directory after each kind of stop."""
     manager = managed(tmp_path)
@@ -125,7 +132,7 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / str(PARTITION)
 
 
-@pytest.fixture(params=["one clean", "tiny map", "after the horizon"])
+@pytest.fixture(params=["one clean", pytest.param("tiny map", marks=pytest.mark.whole), "after the horizon"])
 def cleaned_directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A compacted partition's directory, with several codecs, transactions, tombstones and empty batches."""
     manager = managed(tmp_path)

@@ -30,7 +30,7 @@ def settings(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["pybroker", "apache"])
+@pytest.fixture(params=["pybroker", pytest.param("apache", marks=pytest.mark.whole)])
 def moving(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """A broker with two log directories."""
     server: Server

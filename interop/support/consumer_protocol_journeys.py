@@ -105,7 +105,7 @@ class ConsumerProtocolJourneys:
             create_and_wait(client, later)
             poll_until(member, {(topic, at) for topic in (first, later) for at in range(PARTITIONS)})
 
-    @pytest.mark.parametrize("classic", ["range", "cooperative"])
+    @pytest.mark.parametrize("classic", [pytest.param("range", marks=pytest.mark.whole), "cooperative"])
     def test_there_and_back(self, client: GroupClient, topic: str, scale: int, classic: str) -> None:
         """A group is rolled from the classic protocol to the new one and back, with both kinds of members in
         it meanwhile; each record is consumed once."""
