@@ -1,7 +1,7 @@
 """Every client with transactions: all or nothing, fencing, offsets inside, kill -9 amid."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,7 +18,7 @@ from interop.support.client import (
 from interop.support.group_journeys import PARTITIONS, POLL_S, Members, new_group, new_group_topic
 from interop.support.journeys import TIMEOUT_S, new_topic, produce
 from interop.support.servers import Server
-from interop.support.waiting import Deadline
+from interop.support.waiting import Deadline, wait_until
 from interop.support.workload import by_partition, check_received, make_messages
 
 TRANSACTIONS = 10
@@ -100,8 +100,7 @@ class TransactionJourneys:
                 producer.send_offsets(member, group)
                 (producer.commit if commit else producer.abort)()
                 ends = {at: len(sent) for at, sent in by_partition(messages).items()}
-                expected = ends if commit else dict.fromkeys(ends)
-                assert {at: client.committed(group, source, at) for at in ends} == expected
+                await_committed(client, group, source, ends if commit else dict.fromkeys(ends))
         producer.close()
 
     def test_kill9_in_a_transaction(self, client: TransactionalClient, topic: str, server: Server) -> None:
@@ -141,6 +140,17 @@ def run(producer: TransactionalProducer, topic: str, messages: Sequence[Message]
     producer.send(topic, messages)
     producer.flush(TIMEOUT_S)
     (producer.commit if commit else producer.abort)()
+
+
+def await_committed(
+    client: TransactionalClient, group: str, topic: str, expected: Mapping[int, int | None]
+) -> None:
+    """A transaction has ended before its markers are written, and administrators do not wait for them."""
+    wait_until(
+        lambda: {at: client.committed(group, topic, at) for at in expected} == expected,
+        f"the committed offsets {expected}",
+        TIMEOUT_S,
+    )
 
 
 def check_committed(client: TransactionalClient, topic: str, messages: Sequence[Message]) -> None:

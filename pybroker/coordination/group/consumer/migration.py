@@ -72,7 +72,10 @@ def take_over(classic: ClassicGroup, setting: Setting, now_ms: int) -> Draft:
     for member in members:
         draft.emit(ProfileChanged(member.member_id, member.profile))
     topics = frozenset().union(*(member.profile.topic_names for member in members))
-    draft.emit(GroupEpochChanged(generation, metadata_hash(draft.image, topics)))
+    # Amid a rebalance no assignment is in force. That no topic counts as seen makes what comes now begin an
+    # epoch, also the successor of a static member, who changes nothing else.
+    seen = metadata_hash(draft.image, topics) if classic.state is STABLE else 0
+    draft.emit(GroupEpochChanged(generation, seen))
     for member in members:
         draft.emit(TargetChanged(member.member_id, frozenset(member.current.assigned)))
     draft.emit(TargetEpochChanged(generation))

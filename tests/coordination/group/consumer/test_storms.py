@@ -1,7 +1,7 @@
 """Rebalance storms: joins, leaves, crashes, restarts in the other protocol, moves of the coordinator."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.coordination.group.consumer.storm import ACTIONS, Storm, blow
@@ -9,6 +9,8 @@ from tests.coordination.group.consumer.storm import ACTIONS, Storm, blow
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 99)), max_size=40))
+@example([("old static", 0), ("change protocol", 0), ("change protocol", 0)])  # amid the first rebalance
+@example([("new static", 0), ("change protocol", 0), ("grow", 1)])  # nobody is told that he leads
 def test_small_storms(steps: list[tuple[str, int]]) -> None:
     storm = Storm(partitions=5)
     for action, number in steps:
