@@ -7,7 +7,7 @@ KIND ?=
 COMPOSE = cd docker && $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt types bench bench-quick interop interop-quick spec-check soak stubs clean \
+.PHONY: help run test coverage lint fmt types bench bench-quick interop interop-quick spec-check soak stubs clean \
 	cluster-up cluster-down cluster-test
 
 help: ## Show these targets
@@ -19,9 +19,12 @@ help: ## Show these targets
 run: $(VENV)/.run ## Start a single-node broker; Ctrl-C stops it
 	@exec $(BIN)/pybroker serve $(ARGS)
 
-test: $(VENV)/.dev ## Run the test suite with coverage, then once more without Linux-only calls
-	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+test: $(VENV)/.dev ## Run the test suite, then parts of it once more without Linux-only calls
+	$(BIN)/pytest $(ARGS)
 	PYBROKER_FORCE_FALLBACKS=1 $(BIN)/pytest -q -m fallbacks
+
+coverage: $(VENV)/.dev ## Run the test suite and show which lines it leaves out
+	$(BIN)/pytest -q --cov --cov-report=term $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and the rooms' dependencies
 	$(BIN)/ruff check
