@@ -6,12 +6,15 @@ because its controller may be elsewhere. The stop goes the other way round, and 
 clean-shutdown mark.
 """
 
+from __future__ import annotations
+
 import logging
 import random
 import socket
 import uuid
 from collections.abc import Callable
-from typing import TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
@@ -22,14 +25,11 @@ from pybroker.app.log_dirs import LogDirWatch
 from pybroker.app.metadata import choose_broker_id, metadata_session
 from pybroker.app.replication import Replication
 from pybroker.app.transactions import build_transactions
-from pybroker.app.warming import warm_codecs
-from pybroker.config.broker import BrokerConfig
-from pybroker.controller.api import ControllerApi
+from pybroker.app.warming import warm
 from pybroker.coordination.fetch_sessions import FetchSessionCache
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.producer_ids import ProducerIds, allocate_block
 from pybroker.coordination.runtime.groups import GroupCoordinator
-from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.handlers.local_channel import LocalClient
 from pybroker.handlers.personas import persona_of
 from pybroker.handlers.registry import Services, build_registry
@@ -40,21 +40,15 @@ from pybroker.instruments.seams import Around
 from pybroker.instruments.timer_task import run_timers
 from pybroker.metadata import registration
 from pybroker.metadata.config_changes import ConfigChanges
-from pybroker.metadata.embedded import EmbeddedStore
 from pybroker.metadata.feature_changes import FeatureChanges
-from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import Store, StoreError
 from pybroker.metadata.znodes import BrokerIdZNode
-from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import BrokerFailed, StartupError
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
-from pybroker.replication.cleaner import LogCleaner
-from pybroker.replication.fetcher import Fetchers
 from pybroker.replication.log_dir_moves import LogDirMoves
 from pybroker.replication.maintenance import Maintenance
-from pybroker.replication.partition import Partition, open_partition
 from pybroker.replication.replicas import LeadershipChange, Replicas
 from pybroker.replication.storage_errors import expected_code
 from pybroker.server.dispatch import Dispatcher
@@ -62,8 +56,19 @@ from pybroker.server.listener import CannotListen, Server
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirUnusable
 from pybroker.storage.files import Files, system_files
-from pybroker.storage.log_loading import LoadProgress
 from pybroker.storage.log_manager import LogManager
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.controller.api import ControllerApi
+    from pybroker.coordination.runtime.transactions import TransactionCoordinator
+    from pybroker.metadata.embedded import EmbeddedStore
+    from pybroker.metadata.image import ClusterImage
+    from pybroker.model.endpoint import Endpoint
+    from pybroker.replication.cleaner import LogCleaner
+    from pybroker.replication.fetchers import Fetchers
+    from pybroker.replication.partition import Partition
+    from pybroker.storage.log_loading import LoadProgress
 
 logger = logging.getLogger(__name__)
 
@@ -396,9 +401,8 @@ class Broker:
         except BaseException:
             server.close()
             raise
-        cleaner = LogCleaner(lambda: self.config, self._storage, self._logs, services.replicas)
         maintenance = Maintenance(
-            self.config, self.clock, self.timers, self._storage, self._logs, services.replicas, cleaner
+            self.config, self.clock, self.timers, self._storage, self._logs, services.replicas, self._cleaner
         )
         self._maintenance = maintenance
         nursery.start_soon(maintenance.run)
@@ -406,7 +410,7 @@ class Broker:
         await nursery.start(server.run)
         # Another broker that is the controller can tell us of ourselves only over this port.
         await self._until_known()
-        nursery.start_soon(warm_codecs, self._routes)
+        nursery.start_soon(warm, self._routes)
 
     async def _register_again(self, session: Store) -> None:
         """The session was lost. Whoever has our id now is a broker that must not be there: one of us goes."""
@@ -451,7 +455,7 @@ class Broker:
         self._transactions.stop()
         self.replicas.stop()
         await self._server.stop(STOP_GRACE_S)
-        await self._maintenance.cleaner.stop()
+        await self._cleaner().stop()
         await self._moves.stop()
         self._logs.checkpoint_high_watermarks(self._maintenance.high_watermarks())
         await trio.to_thread.run_sync(lambda: self._logs.close(broker_epoch=self.broker_epoch))
@@ -459,11 +463,13 @@ class Broker:
     # -- what the services ask for ---------------------------------------------------------------------
 
     def _open_partition(self, tp: TopicPartition, topic_id: TopicId, is_new: bool) -> Partition:
+        from pybroker.replication.partition import open_partition
+
         settings = self._configs.partition(tp)
         known_id = topic_id if topic_id != ZERO_TOPIC_ID else None
         log = self._logs.create(tp, known_id, settings.log, is_new=is_new)
         checkpointed = self._checkpointed_high_watermarks.pop(tp, 0)
-        surroundings = self._replication.surroundings
+        surroundings = self._replication.surroundings()
         return open_partition(tp, topic_id, self.broker_id, log, settings, checkpointed, surroundings)
 
     def _on_leadership(self, change: LeadershipChange) -> None:
@@ -471,6 +477,12 @@ class Broker:
         self._groups.on_leadership(change)
         self._transactions.on_leadership(change)
         self._moves.resume(change.partition)
+
+    @cache  # noqa: B019  (a broker is for once)
+    def _cleaner(self) -> LogCleaner:
+        from pybroker.replication.cleaner import LogCleaner
+
+        return LogCleaner(lambda: self.config, self._storage, self._logs, self.replicas)
 
     def _offsets_partitions(self) -> int:
         """How many partitions the offsets topic has, or will have once it is created."""

@@ -1,27 +1,32 @@
 """The controller of one broker and its administration, put together."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from pybroker.app.peers import controller_peer_settings
-from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import validate_topic_configs
 from pybroker.controller.api import ControllerApi
 from pybroker.controller.auto_creation import AutoTopicCreation
-from pybroker.controller.channels import BrokerChannel
 from pybroker.controller.configs_admin import ConfigsAdmin
 from pybroker.controller.controller import Controller
 from pybroker.controller.remote_channel import RemoteChannel
 from pybroker.controller.term import ControllerConfig
 from pybroker.controller.topics_admin import TopicsAdmin
 from pybroker.handlers.local_channel import LocalChannel
-from pybroker.handlers.routes import Route
-from pybroker.instruments.clock import Clock, TimerQueue
-from pybroker.metadata.config_changes import ConfigChanges
-from pybroker.metadata.publisher import Publisher
-from pybroker.metadata.store import Store
-from pybroker.metadata.znodes import BrokerIdZNode
-from pybroker.model.ids import BrokerId
 from pybroker.model.values import frozen
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.controller.channels import BrokerChannel
+    from pybroker.handlers.routes import Route
+    from pybroker.instruments.clock import Clock, TimerQueue
+    from pybroker.metadata.config_changes import ConfigChanges
+    from pybroker.metadata.publisher import Publisher
+    from pybroker.metadata.store import Store
+    from pybroker.metadata.znodes import BrokerIdZNode
+    from pybroker.model.ids import BrokerId
 
 
 @frozen

@@ -1,27 +1,32 @@
 """The configuration as it is now: what a broker was started with, and over it what was set at run time."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import fields
 
 from pybroker.config.alter import usable_updates
-from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import TopicConfig, topic_defaults
 from pybroker.config.values import InvalidConfig
-from pybroker.controller.api import ControllerApi
-from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.znodes import DEFAULT_ENTITY, ConfigType
 from pybroker.model.errors import ApiError
-from pybroker.model.ids import BrokerId, TopicPartition
-from pybroker.replication.partition import Partition
-from pybroker.replication.replicas import Replicas
-from pybroker.replication.topic_settings import PartitionSettings, log_config, partition_settings
 from pybroker.server.limits import ServerSettings
-from pybroker.server.listener import Server
-from pybroker.storage.context import StorageContext
-from pybroker.storage.log_config import LogConfig
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.controller.api import ControllerApi
+    from pybroker.metadata.publisher import Publisher
+    from pybroker.model.ids import BrokerId, TopicPartition
+    from pybroker.replication.partition import Partition
+    from pybroker.replication.replicas import Replicas
+    from pybroker.replication.topic_settings import PartitionSettings
+    from pybroker.server.listener import Server
+    from pybroker.storage.context import StorageContext
+    from pybroker.storage.log_config import LogConfig
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +61,13 @@ class CurrentConfig:
             return TopicConfig.from_overrides(self.broker, {})
 
     def log(self, topic: str) -> LogConfig:
+        from pybroker.replication.topic_settings import log_config
+
         return log_config(self.topic(topic))
 
     def partition(self, tp: TopicPartition) -> PartitionSettings:
+        from pybroker.replication.topic_settings import partition_settings
+
         return partition_settings(tp, self.topic(tp.topic), self.broker)
 
 
@@ -97,7 +106,7 @@ class ConfigFollower:
             self._broker_changed()
 
     def _topic_changed(self, topic: str) -> None:
-        self._update(topic, [p for p in self._replicas if p.tp.topic == topic])
+        self._update([p for p in self._replicas if p.tp.topic == topic])
         is_known = topic in self._publisher.current.topics
         if is_known and self._current.topic(topic).unclean_leader_election_enable:
             self._start(self._elect_where_missing, topic)
@@ -121,18 +130,14 @@ class ConfigFollower:
             logger.debug("no election here: %s", error)
 
     async def _update_all(self) -> None:
-        """The broker's defaults have changed: lets every topic follow, a topic at a time."""
-        by_topic: dict[str, list[Partition]] = {}
-        for partition in self._replicas:
-            by_topic.setdefault(partition.tp.topic, []).append(partition)
-        for topic, partitions in by_topic.items():
-            self._update(topic, partitions)
+        """The broker's defaults have changed: lets every partition follow, one at a time."""
+        for partition in list(self._replicas):
+            self._update([partition])
             await trio.lowlevel.checkpoint()
 
-    def _update(self, topic: str, partitions: Iterable[Partition]) -> None:
-        topic_config = self._current.topic(topic)
+    def _update(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
-            partition.update_settings(partition_settings(partition.tp, topic_config, self._current.broker))
+            partition.update_settings(self._current.partition(partition.tp))
 
 
 def obey_storage_settings(storage: StorageContext, config: BrokerConfig) -> None:

@@ -1,5 +1,7 @@
 """How this broker speaks to others, by what it speaks to them for."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,11 +9,11 @@ from pybroker.config.broker import BrokerConfig
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId
+from pybroker.protocol import messages
 from pybroker.protocol.message_classes import Message
-from pybroker.protocol.messages import WriteTxnMarkersRequest
 from pybroker.replication.peer import Peer, PeerSettings, PeerUnreachable
 
-FIXED_VERSIONS: Mapping[type[Message], int] = {WriteTxnMarkersRequest: 1}
+FIXED_VERSIONS: Mapping[type[Message], int] = {messages.WriteTxnMarkersRequest: 1}
 """Sent without asking what the other broker speaks, as Kafka does; all else is negotiated."""
 
 

@@ -1,27 +1,31 @@
 """What one broker has to do with the others: copying from them, the in-sync replicas, and its controller."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from pybroker.app.peers import TransactionPeers, controller_peer_settings, transaction_peer_settings
-from pybroker.config.broker import BrokerConfig
 from pybroker.handlers.controller_link import ControllerLink
-from pybroker.handlers.routes import Route
-from pybroker.instruments.clock import Clock, TimerQueue
-from pybroker.metadata.image import ClusterImage
-from pybroker.metadata.publisher import Publisher
-from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ErrorCode
-from pybroker.model.ids import BrokerEpoch, BrokerId
-from pybroker.protocol.messages import ControlledShutdownRequest, ControlledShutdownResponse
-from pybroker.replication.fetcher import FetcherPort, Fetchers
+from pybroker.protocol import messages
+from pybroker.replication.fetchers import FetcherPort, Fetchers
 from pybroker.replication.isr_changes import IsrChanges
-from pybroker.replication.partition import Surroundings
 from pybroker.replication.peer import PeerUnreachable
-from pybroker.replication.replicas import Replicas
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.handlers.routes import Route
+    from pybroker.instruments.clock import Clock, TimerQueue
+    from pybroker.metadata.image import ClusterImage
+    from pybroker.metadata.publisher import Publisher
+    from pybroker.model.endpoint import Endpoint
+    from pybroker.model.ids import BrokerEpoch, BrokerId
+    from pybroker.replication.partition import Surroundings
+    from pybroker.replication.replicas import Replicas
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +69,24 @@ class Replication:
         self.transaction_peers = TransactionPeers(
             transaction_peer_settings(broker_id, at_start), self._endpoint_of
         )
-        max_lag_ms = at_start.replica_lag_time_max_ms
-        self._isr_changes = IsrChanges(broker_id, broker_epoch, self.controller, clock, timers, max_lag_ms)
-        self.surroundings = Surroundings(
-            now_ms=clock.now_ms,
-            max_lag_ms=max_lag_ms,
-            is_alive=lambda other: other in publisher.current.brokers,
-            submit=self._isr_changes.submit,
+        self._isr_changes = IsrChanges(
+            broker_id, broker_epoch, self.controller, clock, timers, at_start.replica_lag_time_max_ms
         )
+        self._surroundings: Surroundings | None = None
+        self._clock = clock
+
+    def surroundings(self) -> Surroundings:
+        """What every partition knows of the rest of the broker."""
+        if self._surroundings is None:
+            from pybroker.replication.partition import Surroundings
+
+            self._surroundings = Surroundings(
+                now_ms=self._clock.now_ms,
+                max_lag_ms=self._config().replica_lag_time_max_ms,
+                is_alive=lambda other: other in self._publisher.current.brokers,
+                submit=self._isr_changes.submit,
+            )
+        return self._surroundings
 
     def _endpoint_of(self, broker_id: BrokerId) -> Endpoint | None:
         broker = self._publisher.current.brokers.get(broker_id)
@@ -110,13 +124,15 @@ class Replication:
         logger.warning("stopping although this broker still leads partitions that have other replicas")
 
     async def _ask_for_shutdown(self) -> bool:
-        request = ControlledShutdownRequest(broker_id=self._broker_id, broker_epoch=self._broker_epoch())
+        request = messages.ControlledShutdownRequest(
+            broker_id=self._broker_id, broker_epoch=self._broker_epoch()
+        )
         try:
             response = await self.controller.ask(request, CONTROLLED_SHUTDOWN_VERSION)
         except PeerUnreachable as error:
             logger.info("the controller cannot be told that this broker stops: %s", error)
             return False
-        assert isinstance(response, ControlledShutdownResponse)
+        assert isinstance(response, messages.ControlledShutdownResponse)
         if response.error_code != ErrorCode.NONE:
             logger.info("the controller refuses: %s", ErrorCode(response.error_code).name)
             return False

@@ -1,20 +1,25 @@
 """The services of transactions, put together."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from pybroker.config.broker import BrokerConfig
-from pybroker.coordination.producer_ids import ProducerIds
-from pybroker.coordination.runtime.groups import GroupCoordinator
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from pybroker.coordination.runtime.markers import OtherBrokers, TransactionMarkers
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.runtime.verification import TransactionVerifier
-from pybroker.instruments.clock import TimerQueue
-from pybroker.metadata.image import ClusterImage
 from pybroker.model.features import TRANSACTION_VERSION
-from pybroker.model.ids import BrokerId
 from pybroker.model.topics import TRANSACTION_STATE
 from pybroker.model.values import frozen
-from pybroker.replication.replicas import Replicas
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.coordination.producer_ids import ProducerIds
+    from pybroker.coordination.runtime.groups import GroupCoordinator
+    from pybroker.instruments.clock import TimerQueue
+    from pybroker.metadata.image import ClusterImage
+    from pybroker.model.ids import BrokerId
+    from pybroker.replication.replicas import Replicas
 
 
 @frozen

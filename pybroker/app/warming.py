@@ -1,6 +1,12 @@
-"""What a start leaves for later: the codecs and handlers that clients begin with."""
+"""What a start leaves for later, and makes ready in the background once the port is open.
+
+A node that hosts no partition yet serves without what partitions, groups and transactions are made of: the
+modules below are imported by the functions that first need them, and everywhere else by type checkers only.
+Whoever hosts partitions imports what these need while it loads them.
+"""
 
 from collections.abc import Mapping
+from importlib import import_module
 
 import trio
 
@@ -9,12 +15,52 @@ from pybroker.handlers.routes import Route
 from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.codec import decoder, import_generators, parts_encoder
 
+LATE = (
+    # What others bring along goes first, so that no step is long.
+    *(
+        "pickle",
+        "pdb",
+        "construct.lib",
+        "construct",
+        "email.message",
+        "importlib.metadata",
+        "argparse",
+        "crc32c",
+    ),
+    "pybroker.records.header",
+    "pybroker.records.validation",
+    "pybroker.storage.segments",
+    "pybroker.storage.log",
+    "pybroker.replication.partition",
+    "pybroker.storage.loader",
+    "pybroker.coordination.group.calls",
+    "pybroker.coordination.group.group",
+    "pybroker.coordination.group.consumer.rules",
+    "pybroker.coordination.group.commits",
+    "pybroker.coordination.group.consumer.group",
+    "pybroker.coordination.group.consumer.offsets",
+    "pybroker.coordination.group.consumer.coordinator",
+    "pybroker.coordination.group.shard",
+    "pybroker.coordination.runtime.partition_log",
+    "pybroker.coordination.runtime.loading",
+    "pybroker.coordination.transaction.calls",
+    "pybroker.coordination.transaction.storing",
+    "pybroker.coordination.transaction.shard",
+    "pybroker.records.builder",
+    "pybroker.replication.cleaner",
+    "pybroker.replication.fetcher",
+)
+"""In the order in which clients are likely to need them."""
+
 _HOT = ((18, 3), (3, 12), (0, 9), (0, 10), (1, 11), (1, 16), (22, 4), (2, 7), (10, 4), (8, 9), (12, 4))
 """API keys and versions that today's clients begin with."""
 
 
-async def warm_codecs(routes: Mapping[int, Route]) -> None:
-    """Makes the handlers and the codecs of the hottest messages after the port is open, one in a turn."""
+async def warm(routes: Mapping[int, Route]) -> None:
+    """Imports what is late, and makes the handlers and codecs of the hottest messages; one in a turn."""
+    for name in LATE:
+        import_module(name)
+        await trio.lowlevel.checkpoint()
     for _ in import_generators():
         await trio.lowlevel.checkpoint()
     for key, version in _HOT:

@@ -1,5 +1,7 @@
 """Accepts or refuses the ISR a leader wants (KIP-497). Source: Kafka 3.9 ``tryProcessAlterPartition``."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from functools import partial
@@ -10,7 +12,7 @@ from pybroker.metadata.znodes import RECOVERED, RECOVERING, LeaderAndIsr, Partit
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.model.values import frozen
-from pybroker.protocol.messages import AlterPartitionRequest, AlterPartitionResponse
+from pybroker.protocol import messages
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,9 @@ class Verdict:
     error: ErrorCode = ErrorCode.NONE
 
 
-async def alter_partition(term: Term, request: AlterPartitionRequest, version: int) -> AlterPartitionResponse:
+async def alter_partition(
+    term: Term, request: messages.AlterPartitionRequest, version: int
+) -> messages.AlterPartitionResponse:
     """Writes the wanted ISRs that are acceptable, and tells all brokers of them.
 
     Raises:
@@ -38,7 +42,7 @@ async def alter_partition(term: Term, request: AlterPartitionRequest, version: i
     context = term.context
     if context.broker_epochs.get(request.broker_id) != request.broker_epoch:
         log.info("refusing an ISR change of broker %d: stale epoch", request.broker_id)
-        return AlterPartitionResponse(error_code=ErrorCode.STALE_BROKER_EPOCH)
+        return messages.AlterPartitionResponse(error_code=ErrorCode.STALE_BROKER_EPOCH)
     wanted = _wanted(term, request, version)
     verdicts: dict[TopicPartition, Verdict] = {}
     accepted: dict[TopicPartition, LeaderAndIsr] = {}
@@ -98,7 +102,9 @@ def _is_same(current: LeaderAndIsr, wanted: LeaderAndIsr) -> bool:
     )
 
 
-def _wanted(term: Term, request: AlterPartitionRequest, version: int) -> dict[TopicPartition, LeaderAndIsr]:
+def _wanted(
+    term: Term, request: messages.AlterPartitionRequest, version: int
+) -> dict[TopicPartition, LeaderAndIsr]:
     wanted: dict[TopicPartition, LeaderAndIsr] = {}
     for topic in request.topics:
         name = _topic_name(term, topic, version)
@@ -120,7 +126,7 @@ def _wanted(term: Term, request: AlterPartitionRequest, version: int) -> dict[To
     return wanted
 
 
-def _topic_name(term: Term, topic: AlterPartitionRequest.TopicData, version: int) -> str | None:
+def _topic_name(term: Term, topic: messages.AlterPartitionRequest.TopicData, version: int) -> str | None:
     if version >= USES_TOPIC_IDS_FROM:
         return term.context.topic_names.get(bytes(topic.topic_id))
     return topic.topic_name
@@ -128,14 +134,16 @@ def _topic_name(term: Term, topic: AlterPartitionRequest.TopicData, version: int
 
 def _response(
     term: Term,
-    request: AlterPartitionRequest,
+    request: messages.AlterPartitionRequest,
     verdicts: Mapping[TopicPartition, Verdict],
     version: int,
-) -> AlterPartitionResponse:
-    response = AlterPartitionResponse()
+) -> messages.AlterPartitionResponse:
+    response = messages.AlterPartitionResponse()
     for topic in request.topics:
         name = _topic_name(term, topic, version)
-        answer = AlterPartitionResponse.TopicData(topic_name=topic.topic_name, topic_id=bytes(topic.topic_id))
+        answer = messages.AlterPartitionResponse.TopicData(
+            topic_name=topic.topic_name, topic_id=bytes(topic.topic_id)
+        )
         for partition in topic.partitions:
             verdict = (
                 Verdict(error=ErrorCode.UNKNOWN_TOPIC_ID)
@@ -147,11 +155,11 @@ def _response(
     return response
 
 
-def _partition_answer(index: int, verdict: Verdict) -> AlterPartitionResponse.PartitionData:
+def _partition_answer(index: int, verdict: Verdict) -> messages.AlterPartitionResponse.PartitionData:
     state = verdict.state
     if state is None:
-        return AlterPartitionResponse.PartitionData(partition_index=index, error_code=verdict.error)
-    return AlterPartitionResponse.PartitionData(
+        return messages.AlterPartitionResponse.PartitionData(partition_index=index, error_code=verdict.error)
+    return messages.AlterPartitionResponse.PartitionData(
         partition_index=index,
         leader_id=state.leader,
         leader_epoch=state.leader_epoch,

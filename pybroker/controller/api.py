@@ -1,17 +1,22 @@
 """What brokers and clients may ask of the controller. Each call waits for its turn in the event loop."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pybroker.controller import preferred, reassignment
 from pybroker.controller.alter_partition import alter_partition
 from pybroker.controller.controlled_shutdown import controlled_shutdown
-from pybroker.controller.controller import Controller
 from pybroker.controller.producer_id_blocks import allocate_block
-from pybroker.controller.term import Term
-from pybroker.metadata.znodes import ReplicaAssignment
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import BrokerEpoch, BrokerId, TopicPartition
-from pybroker.protocol.messages import AlterPartitionRequest, AlterPartitionResponse
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.controller.controller import Controller
+    from pybroker.controller.term import Term
+    from pybroker.metadata.znodes import ReplicaAssignment
+    from pybroker.model.ids import BrokerEpoch, BrokerId, TopicPartition
+    from pybroker.protocol.messages import AlterPartitionRequest, AlterPartitionResponse
 
 
 class ControllerApi:

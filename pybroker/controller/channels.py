@@ -1,5 +1,7 @@
 """The way from the controller to each broker: in order, one request at a time, tried until it arrives."""
 
+from __future__ import annotations
+
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -9,27 +11,29 @@ import trio
 
 from pybroker.metadata.znodes import BrokerIdZNode
 from pybroker.model.ids import BrokerId
-from pybroker.protocol.messages import (
-    LeaderAndIsrRequest,
-    LeaderAndIsrResponse,
-    StopReplicaRequest,
-    StopReplicaResponse,
-    UpdateMetadataRequest,
-    UpdateMetadataResponse,
-)
+from pybroker.protocol import messages
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 0.1
 
-ControlRequest: TypeAlias = LeaderAndIsrRequest | UpdateMetadataRequest | StopReplicaRequest
-ControlResponse: TypeAlias = LeaderAndIsrResponse | UpdateMetadataResponse | StopReplicaResponse
-VERSION_OF: Final[Mapping[type[ControlRequest], int]] = {
-    LeaderAndIsrRequest: 7,
-    UpdateMetadataRequest: 8,
-    StopReplicaRequest: 4,
+ControlRequest: TypeAlias = (
+    "messages.LeaderAndIsrRequest | messages.UpdateMetadataRequest | messages.StopReplicaRequest"
+)
+ControlResponse: TypeAlias = (
+    "messages.LeaderAndIsrResponse | messages.UpdateMetadataResponse | messages.StopReplicaResponse"
+)
+_VERSION_OF: Final[Mapping[str, int]] = {
+    "LeaderAndIsrRequest": 7,
+    "UpdateMetadataRequest": 8,
+    "StopReplicaRequest": 4,
 }
-"""The version of each order, the same on the wire and in process. Nobody is asked whether he knows it."""
+
+
+def version_of(order: ControlRequest) -> int:
+    """The version of an order, the same on the wire and in process. Nobody is asked whether he knows it."""
+    return _VERSION_OF[type(order).__name__]
+
 
 OnResponse: TypeAlias = Callable[[BrokerId, ControlRequest, ControlResponse], None]
 

@@ -1,6 +1,6 @@
 """The controller's way to another broker: its listener for brokers, over the wire."""
 
-from pybroker.controller.channels import VERSION_OF, ChannelBroken, ControlRequest, ControlResponse
+from pybroker.controller.channels import ChannelBroken, ControlRequest, ControlResponse, version_of
 from pybroker.metadata.znodes import BrokerIdZNode
 from pybroker.replication.peer import Peer, PeerSettings, PeerUnreachable
 
@@ -23,7 +23,7 @@ class RemoteChannel:
         if self._peer is None:
             raise ChannelBroken(f"broker {self._broker_id} has no listener {self._listener}")
         try:
-            response: ControlResponse = await self._peer.ask(request, VERSION_OF[type(request)])
+            response: ControlResponse = await self._peer.ask(request, version_of(request))
         except PeerUnreachable as error:
             raise ChannelBroken(str(error)) from error
         return response

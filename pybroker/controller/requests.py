@@ -3,9 +3,11 @@
 Order of sending to a broker: LeaderAndIsr, UpdateMetadata, StopReplica.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from pybroker.controller.channels import ControlRequest
 from pybroker.controller.context import LEADER_EPOCH_DURING_DELETE, ControllerContext
@@ -13,11 +15,11 @@ from pybroker.metadata.publisher import LEADER_DURING_DELETE
 from pybroker.metadata.znodes import PartitionStateZNode
 from pybroker.model.ids import BrokerId, TopicPartition
 from pybroker.model.values import frozen
-from pybroker.protocol.messages import LeaderAndIsrRequest, StopReplicaRequest, UpdateMetadataRequest
+from pybroker.protocol import messages
 
-_LeaderAndIsrState = LeaderAndIsrRequest.LeaderAndIsrPartitionState
-_UpdateMetadataState = UpdateMetadataRequest.UpdateMetadataPartitionState
-_StopReplicaState = StopReplicaRequest.StopReplicaPartitionState
+_LeaderAndIsrState: TypeAlias = "messages.LeaderAndIsrRequest.LeaderAndIsrPartitionState"
+_UpdateMetadataState: TypeAlias = "messages.UpdateMetadataRequest.UpdateMetadataPartitionState"
+_StopReplicaState: TypeAlias = "messages.StopReplicaRequest.StopReplicaPartitionState"
 _State = TypeVar("_State")
 
 PARTITIONS_PER_REQUEST = 500
@@ -59,7 +61,7 @@ class RequestBatch:
                 continue
             states = self._leader_and_isr.setdefault(broker_id, {})
             earlier = states.get(partition)
-            states[partition] = _LeaderAndIsrState(
+            states[partition] = messages.LeaderAndIsrRequest.LeaderAndIsrPartitionState(
                 partition_index=partition.partition,
                 controller_epoch=leadership.controller_epoch,
                 leader=state.leader,
@@ -78,7 +80,7 @@ class RequestBatch:
         """Tells a broker to stop a replica, and whether to delete it."""
         states = self._stop_replica.setdefault(broker_id, {})
         earlier = states.get(partition)
-        states[partition] = _StopReplicaState(
+        states[partition] = messages.StopReplicaRequest.StopReplicaPartitionState(
             partition_index=partition.partition,
             leader_epoch=self._context.leader_epoch_for_stop(partition),
             delete_partition=delete or (earlier is not None and earlier.delete_partition),
@@ -95,7 +97,7 @@ class RequestBatch:
             state = leadership.state
             is_deleted = partition.topic in context.to_delete
             replicas = context.replicas_of(partition)
-            self._metadata[partition] = _UpdateMetadataState(
+            self._metadata[partition] = messages.UpdateMetadataRequest.UpdateMetadataPartitionState(
                 partition_index=partition.partition,
                 controller_epoch=leadership.controller_epoch,
                 leader=LEADER_DURING_DELETE if is_deleted else state.leader,
@@ -120,12 +122,12 @@ class RequestBatch:
             leaders = {state.leader for states in topics.values() for state in states}
             yield (
                 broker_id,
-                LeaderAndIsrRequest(
+                messages.LeaderAndIsrRequest(
                     controller_id=self._sender.controller_id,
                     controller_epoch=self._context.epoch,
                     broker_epoch=self._context.broker_epochs[broker_id],
                     topic_states=[
-                        LeaderAndIsrRequest.LeaderAndIsrTopicState(
+                        messages.LeaderAndIsrRequest.LeaderAndIsrTopicState(
                             topic_name=topic,
                             topic_id=self._context.topic_id(topic),
                             partition_states=partition_states,
@@ -136,11 +138,13 @@ class RequestBatch:
                 ),
             )
 
-    def _live_leaders(self, leaders: set[BrokerId]) -> Iterator[LeaderAndIsrRequest.LeaderAndIsrLiveLeader]:
+    def _live_leaders(
+        self, leaders: set[BrokerId]
+    ) -> Iterator[messages.LeaderAndIsrRequest.LeaderAndIsrLiveLeader]:
         for broker_id in sorted(leaders & self._context.brokers.keys()):
             for endpoint in self._context.brokers[broker_id].endpoints:
                 if endpoint.listener == self._sender.inter_broker_listener:
-                    yield LeaderAndIsrRequest.LeaderAndIsrLiveLeader(
+                    yield messages.LeaderAndIsrRequest.LeaderAndIsrLiveLeader(
                         broker_id=broker_id, host_name=endpoint.host, port=endpoint.port
                     )
 
@@ -150,7 +154,7 @@ class RequestBatch:
             return
         pieces = [
             [
-                UpdateMetadataRequest.UpdateMetadataTopicState(
+                messages.UpdateMetadataRequest.UpdateMetadataTopicState(
                     topic_name=topic, topic_id=self._context.topic_id(topic), partition_states=states
                 )
                 for topic, states in topics.items()
@@ -158,10 +162,10 @@ class RequestBatch:
             for topics in _by_topic(self._metadata)
         ] or [[]]
         live_brokers = [
-            UpdateMetadataRequest.UpdateMetadataBroker(
+            messages.UpdateMetadataRequest.UpdateMetadataBroker(
                 id=broker.broker_id,
                 endpoints=[
-                    UpdateMetadataRequest.UpdateMetadataEndpoint(
+                    messages.UpdateMetadataRequest.UpdateMetadataEndpoint(
                         port=endpoint.port,
                         host=endpoint.host,
                         listener=endpoint.listener,
@@ -177,7 +181,7 @@ class RequestBatch:
             for topic_states in pieces:
                 yield (
                     broker_id,
-                    UpdateMetadataRequest(
+                    messages.UpdateMetadataRequest(
                         controller_id=self._sender.controller_id,
                         controller_epoch=self._context.epoch,
                         broker_epoch=self._context.broker_epochs[broker_id],
@@ -198,12 +202,12 @@ class RequestBatch:
         for broker_id, topics in self._pieces(self._stop_replica):
             yield (
                 broker_id,
-                StopReplicaRequest(
+                messages.StopReplicaRequest(
                     controller_id=self._sender.controller_id,
                     controller_epoch=self._context.epoch,
                     broker_epoch=self._context.broker_epochs[broker_id],
                     topic_states=[
-                        StopReplicaRequest.StopReplicaTopicState(
+                        messages.StopReplicaRequest.StopReplicaTopicState(
                             topic_name=topic, partition_states=partition_states
                         )
                         for topic, partition_states in topics.items()

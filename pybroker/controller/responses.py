@@ -1,5 +1,7 @@
 """What the controller learns from the brokers' answers: failed disks, and finished deletions."""
 
+from __future__ import annotations
+
 import logging
 from collections import Counter
 
@@ -9,7 +11,7 @@ from pybroker.controller.context import Replica
 from pybroker.controller.term import Term
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
-from pybroker.protocol.messages import LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse
+from pybroker.protocol import messages
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +27,20 @@ async def on_response(
             type(request).__name__,
             ErrorCode(response.error_code).name,
         )
-    if isinstance(response, LeaderAndIsrResponse):
+    if isinstance(request, messages.UpdateMetadataRequest):
+        return
+    if isinstance(response, messages.LeaderAndIsrResponse):
         if response.error_code == ErrorCode.NONE:
             await _on_leader_and_isr(term, broker_id, response)
-    elif isinstance(response, StopReplicaResponse) and isinstance(request, StopReplicaRequest):
+    elif isinstance(response, messages.StopReplicaResponse) and isinstance(
+        request, messages.StopReplicaRequest
+    ):
         await _on_stop_replica(term, broker_id, request, response)
 
 
-async def _on_leader_and_isr(term: Term, broker_id: BrokerId, response: LeaderAndIsrResponse) -> None:
+async def _on_leader_and_isr(
+    term: Term, broker_id: BrokerId, response: messages.LeaderAndIsrResponse
+) -> None:
     """A KAFKA_STORAGE_ERROR says that the replica's disk is gone, a success that it is back."""
     offline: set[TopicPartition] = set()
     online: set[TopicPartition] = set()
@@ -67,7 +75,10 @@ async def _on_leader_and_isr(term: Term, broker_id: BrokerId, response: LeaderAn
 
 
 async def _on_stop_replica(
-    term: Term, broker_id: BrokerId, request: StopReplicaRequest, response: StopReplicaResponse
+    term: Term,
+    broker_id: BrokerId,
+    request: messages.StopReplicaRequest,
+    response: messages.StopReplicaResponse,
 ) -> None:
     deleted = {
         TopicPartition(topic.topic_name, state.partition_index)

@@ -1,12 +1,14 @@
 """Producer ids: unique in the cluster for ever, handed out from blocks that the controller allocates."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 
 import trio
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerEpoch, BrokerId, ProducerId
-from pybroker.protocol.messages import AllocateProducerIdsRequest, AllocateProducerIdsResponse
+from pybroker.protocol import messages
 from pybroker.replication.peer import ControllerPort, PeerUnreachable
 
 VERSION = 0
@@ -37,12 +39,12 @@ async def allocate_block(controller: ControllerPort, broker_id: BrokerId, broker
     Raises:
         ApiError: COORDINATOR_LOAD_IN_PROGRESS while there is none; the client asks again.
     """
-    request = AllocateProducerIdsRequest(broker_id=broker_id, broker_epoch=broker_epoch)
+    request = messages.AllocateProducerIdsRequest(broker_id=broker_id, broker_epoch=broker_epoch)
     try:
         response = await controller.ask(request, VERSION)
     except PeerUnreachable as error:
         raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, f"no producer ids: {error}") from error
-    assert isinstance(response, AllocateProducerIdsResponse)
+    assert isinstance(response, messages.AllocateProducerIdsResponse)
     if response.error_code != ErrorCode.NONE:
         name = ErrorCode(response.error_code).name
         raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, f"no producer ids: {name}")

@@ -11,6 +11,8 @@
 Left out on purpose: ``zk_migration_ready``, which only KRaft controllers set.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -20,7 +22,7 @@ from pybroker.handlers.context import RequestContext
 from pybroker.handlers.routes import Route
 from pybroker.model.errors import ErrorCode
 from pybroker.model.values import frozen
-from pybroker.protocol.messages import ApiVersionsRequest, ApiVersionsResponse
+from pybroker.protocol import messages
 
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 _UNKNOWN_EPOCH = -1
@@ -50,24 +52,26 @@ class ApiVersions:
         self._routes = routes
         self._features = features
 
-    async def __call__(self, context: RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse:
+    async def __call__(
+        self, context: RequestContext, request: messages.ApiVersionsRequest
+    ) -> messages.ApiVersionsResponse:
         if context.api_version >= 3:
             names = (request.client_software_name, request.client_software_version)
             if not all(_SOFTWARE.fullmatch(name) for name in names):
-                return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
+                return messages.ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
             context.connection.software_name, context.connection.software_version = names
         features = self._features()
         lowest_level = 0 if context.api_version >= 4 else 1
-        return ApiVersionsResponse(
+        return messages.ApiVersionsResponse(
             api_keys=[_row(route) for route in self._routes()],
             supported_features=[
-                ApiVersionsResponse.SupportedFeatureKey(name=name, min_version=low, max_version=high)
+                messages.ApiVersionsResponse.SupportedFeatureKey(name=name, min_version=low, max_version=high)
                 for name, (low, high) in features.supported.items()
                 if low >= lowest_level
             ],
             finalized_features_epoch=features.epoch,
             finalized_features=[
-                ApiVersionsResponse.FinalizedFeatureKey(
+                messages.ApiVersionsResponse.FinalizedFeatureKey(
                     name=name, max_version_level=level, min_version_level=level
                 )
                 for name, level in features.finalized.items()
@@ -76,12 +80,12 @@ class ApiVersions:
         )
 
 
-def unsupported_version_response(route: Route) -> ApiVersionsResponse:
+def unsupported_version_response(route: Route) -> messages.ApiVersionsResponse:
     """The answer, always in version 0, to a version of ApiVersions that ``route`` does not serve."""
-    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=[_row(route)])
+    return messages.ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=[_row(route)])
 
 
-def _row(route: Route) -> ApiVersionsResponse.ApiVersion:
-    return ApiVersionsResponse.ApiVersion(
+def _row(route: Route) -> messages.ApiVersionsResponse.ApiVersion:
+    return messages.ApiVersionsResponse.ApiVersion(
         api_key=route.key, min_version=route.min_version, max_version=route.max_version
     )

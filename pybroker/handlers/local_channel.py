@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pybroker.controller.channels import VERSION_OF, ControlRequest, ControlResponse
+from pybroker.controller.channels import ControlRequest, ControlResponse, version_of
 from pybroker.handlers.context import ConnectionState, RequestContext
 from pybroker.handlers.routes import Route
 from pybroker.metadata.image import ClusterImage
@@ -41,7 +41,7 @@ class LocalChannel(LocalClient):
     """A :class:`pybroker.controller.channels.BrokerChannel` that never breaks."""
 
     async def send(self, request: ControlRequest) -> ControlResponse:
-        response: ControlResponse = await self.ask(request, VERSION_OF[type(request)])
+        response: ControlResponse = await self.ask(request, version_of(request))
         return response
 
     async def aclose(self) -> None:

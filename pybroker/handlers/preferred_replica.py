@@ -1,12 +1,17 @@
 """The replica that a consumer is sent to, when it asks the leader and another one is nearer (KIP-392)."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from pybroker.handlers.context import RequestContext
-from pybroker.model.ids import BrokerId, Offset
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from pybroker.model.values import frozen
-from pybroker.replication.partition import Partition
 from pybroker.replication.replica_selector import ReplicaSelector, ReplicaView
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.handlers.context import RequestContext
+    from pybroker.model.ids import BrokerId, Offset
+    from pybroker.replication.partition import Partition
 
 
 @frozen

@@ -5,38 +5,41 @@ not have. Only what a start needs is imported with this module; the other handle
 request.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from pybroker.config.broker import BrokerConfig
-from pybroker.controller.api import ControllerApi
-from pybroker.controller.auto_creation import AutoTopicCreation
-from pybroker.controller.configs_admin import ConfigsAdmin
-from pybroker.controller.controller import Controller
-from pybroker.controller.topics_admin import TopicsAdmin
-from pybroker.coordination.fetch_sessions import FetchSessionCache
-from pybroker.coordination.old_offsets import OldOffsets
-from pybroker.coordination.producer_ids import ProducerIds
-from pybroker.coordination.runtime.groups import GroupCoordinator
-from pybroker.coordination.runtime.markers import TransactionMarkers
-from pybroker.coordination.runtime.transactions import TransactionCoordinator
-from pybroker.coordination.runtime.verification import TransactionVerifier
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from pybroker.handlers.api_versions import ApiVersions, Features
 from pybroker.handlers.late import LateHandler
-from pybroker.handlers.leader_and_isr import LeaderAndIsrHandler
 from pybroker.handlers.metadata import MetadataHandler
-from pybroker.handlers.personas import Persona
 from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.handlers.routes import Route
-from pybroker.handlers.stop_replica import StopReplicaHandler
 from pybroker.handlers.update_metadata import UpdateMetadataHandler
-from pybroker.metadata.config_changes import ConfigChanges
-from pybroker.metadata.publisher import Publisher
 from pybroker.model.values import frozen
-from pybroker.replication.log_dir_moves import LogDirMoves
 from pybroker.replication.replica_selector import SELECTORS
-from pybroker.replication.replicas import Replicas
-from pybroker.storage.context import StorageContext
-from pybroker.storage.log_manager import LogManager
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.controller.api import ControllerApi
+    from pybroker.controller.auto_creation import AutoTopicCreation
+    from pybroker.controller.configs_admin import ConfigsAdmin
+    from pybroker.controller.controller import Controller
+    from pybroker.controller.topics_admin import TopicsAdmin
+    from pybroker.coordination.fetch_sessions import FetchSessionCache
+    from pybroker.coordination.old_offsets import OldOffsets
+    from pybroker.coordination.producer_ids import ProducerIds
+    from pybroker.coordination.runtime.groups import GroupCoordinator
+    from pybroker.coordination.runtime.markers import TransactionMarkers
+    from pybroker.coordination.runtime.transactions import TransactionCoordinator
+    from pybroker.coordination.runtime.verification import TransactionVerifier
+    from pybroker.handlers.personas import Persona
+    from pybroker.metadata.config_changes import ConfigChanges
+    from pybroker.metadata.publisher import Publisher
+    from pybroker.replication.log_dir_moves import LogDirMoves
+    from pybroker.replication.replicas import Replicas
+    from pybroker.storage.context import StorageContext
+    from pybroker.storage.log_manager import LogManager
 
 
 @frozen
@@ -106,8 +109,8 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(1, 0, 18, fetch, "Read"),
         Route(2, 0, 11, LateHandler("list_offsets", replicas), "Describe"),
         Route(3, 0, 13, MetadataHandler(services.auto_creation), "Describe"),
-        Route(4, 0, 7, LeaderAndIsrHandler(replicas, services.configs), "ClusterAction"),
-        Route(5, 0, 4, StopReplicaHandler(replicas), "ClusterAction"),
+        Route(4, 0, 7, LateHandler("leader_and_isr", replicas, services.configs), "ClusterAction"),
+        Route(5, 0, 4, LateHandler("stop_replica", replicas), "ClusterAction"),
         Route(6, 0, 8, update_metadata, "ClusterAction"),
         Route(7, 0, 3, LateHandler("controlled_shutdown", services.controller_api), "ClusterAction"),
         Route(8, 0, 10, commit, "Read"),

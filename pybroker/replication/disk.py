@@ -1,10 +1,16 @@
 """Which disk work leaves the trio thread: what may block for long and releases the GIL all the while."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import trio
 
-from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirFailed
-from pybroker.storage.log import Log
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.storage.context import StorageContext
+    from pybroker.storage.log import Log
 
 
 async def flush(log: Log, storage: StorageContext) -> None:

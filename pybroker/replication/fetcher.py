@@ -1,28 +1,29 @@
-"""Copies partitions from their leaders: one task and one connection per leader, or several by
-``num.replica.fetchers``.
+"""Copies partitions from one leader, over one connection.
 
-Source: ``ReplicaFetcherManager`` and ``AbstractFetcherThread`` of Kafka 3.9. Waiting here is I/O time.
+Source: ``AbstractFetcherThread`` of Kafka 3.9. Waiting here is I/O time.
 """
+
+from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from pybroker.config.broker import BrokerConfig
 from pybroker.instruments.pace import Pace
-from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ErrorCode
-from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
-from pybroker.model.values import frozen
-from pybroker.protocol.messages import FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse
+from pybroker.model.ids import ZERO_TOPIC_ID, BrokerId, TopicId, TopicPartition
+from pybroker.protocol import messages
 from pybroker.replication.following import Following, Progress
 from pybroker.replication.leader_session import Asked, LeaderSession, SessionRequest
-from pybroker.replication.partition import Partition
 from pybroker.replication.peer import Peer, PeerSettings, PeerUnreachable
 from pybroker.storage.errors import StorageError
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.replication.fetchers import FetcherPort
+    from pybroker.replication.partition import Partition
 
 logger = logging.getLogger(__name__)
 
@@ -39,69 +40,6 @@ _SESSION_IS_GONE: Final = (
     ErrorCode.INVALID_FETCH_SESSION_EPOCH,
     ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR,
 )
-
-
-@frozen
-class FetcherPort:
-    """What fetchers know of the rest of the broker.
-
-    Attributes:
-        config: the configuration of the moment.
-        broker_epoch: of this broker's registration.
-        endpoint_of: where another broker listens for brokers, None while it is not known.
-    """
-
-    broker_id: BrokerId
-    config: Callable[[], BrokerConfig]
-    broker_epoch: Callable[[], BrokerEpoch]
-    endpoint_of: Callable[[BrokerId], Endpoint | None]
-
-
-class Fetchers:
-    """All fetchers of a broker. :meth:`run` is their task."""
-
-    def __init__(self, port: FetcherPort) -> None:
-        self._port = port
-        self._nursery: trio.Nursery | None = None
-        self._fetchers: dict[tuple[BrokerId, int], Fetcher] = {}
-        self._fetcher_of: dict[TopicPartition, Fetcher] = {}
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Copies until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            for fetcher in self._fetchers.values():
-                self._nursery.start_soon(self._run_fetcher, fetcher)
-            task_status.started()
-            await trio.sleep_forever()
-
-    def follow(self, partition: Partition, leader: BrokerId) -> None:
-        """Copy a partition, which has just been told its leader and its epoch, from now on."""
-        tp = partition.tp
-        number = hash(tp) % max(1, self._port.config().num_replica_fetchers)
-        fetcher = self._fetchers.get((leader, number)) or self._new_fetcher(leader, number)
-        if self._fetcher_of.get(tp) is not fetcher:
-            self.unfollow(tp)
-            self._fetcher_of[tp] = fetcher
-        fetcher.add(partition)
-
-    def unfollow(self, tp: TopicPartition) -> None:
-        """Copy a partition no more. Nothing is appended to it by a fetcher once this returns."""
-        fetcher = self._fetcher_of.pop(tp, None)
-        if fetcher is not None:
-            fetcher.remove(tp)
-
-    def _new_fetcher(self, leader: BrokerId, number: int) -> "Fetcher":
-        fetcher = self._fetchers[leader, number] = Fetcher(self._port, leader, number)
-        if self._nursery is not None:
-            self._nursery.start_soon(self._run_fetcher, fetcher)
-        return fetcher
-
-    async def _run_fetcher(self, fetcher: "Fetcher") -> None:
-        try:
-            while not await fetcher.run():
-                await trio.sleep(self._port.config().replica_fetch_backoff_ms / 1000)
-        finally:
-            self._fetchers.pop(fetcher.key, None)
 
 
 class Fetcher:
@@ -225,10 +163,10 @@ class Fetcher:
                 wanted[tp] = following.asked()
         return wanted
 
-    async def _fetch(self, request: SessionRequest) -> FetchResponse:
+    async def _fetch(self, request: SessionRequest) -> messages.FetchResponse:
         config = self._port.config()
         by_id = self._session.uses_topic_ids
-        message = FetchRequest(
+        message = messages.FetchRequest(
             max_wait_ms=config.replica_fetch_wait_max_ms,
             min_bytes=config.replica_fetch_min_bytes,
             max_bytes=config.replica_fetch_response_max_bytes,
@@ -238,17 +176,17 @@ class Fetcher:
             forgotten_topics_data=_forgotten(request.forgotten, by_id=by_id),
         )
         if by_id:
-            message.replica_state = FetchRequest.ReplicaState(
+            message.replica_state = messages.FetchRequest.ReplicaState(
                 replica_id=self._port.broker_id, replica_epoch=self._port.broker_epoch()
             )
             version = FETCH_VERSION
         else:
             message.replica_id = self._port.broker_id
             version = FETCH_VERSION_WITHOUT_TOPIC_IDS
-        response: FetchResponse = await self._ask(message, version)
+        response: messages.FetchResponse = await self._ask(message, version)
         return response
 
-    async def _ask(self, message: FetchRequest | ListOffsetsRequest, version: int) -> Any:
+    async def _ask(self, message: messages.FetchRequest | messages.ListOffsetsRequest, version: int) -> Any:
         endpoint = self._port.endpoint_of(self._leader)
         if endpoint is None:
             raise PeerUnreachable(f"broker {self._leader} is not known")
@@ -269,7 +207,7 @@ class Fetcher:
 
     # -- taking over -------------------------------------------------------------------------------------
 
-    async def _take(self, response: FetchResponse) -> None:
+    async def _take(self, response: messages.FetchResponse) -> None:
         """In slices: others have their turn between the partitions of a large response."""
         pace = Pace()
         out_of_range = []
@@ -335,13 +273,13 @@ class Fetcher:
     async def _list_offset(self, following: Following, timestamp: int) -> int | None:
         """The leader's first or next offset, None when it does not say."""
         tp = following.partition.tp
-        request = ListOffsetsRequest(
+        request = messages.ListOffsetsRequest(
             replica_id=self._port.broker_id,
             topics=[
-                ListOffsetsRequest.ListOffsetsTopic(
+                messages.ListOffsetsRequest.ListOffsetsTopic(
                     name=tp.topic,
                     partitions=[
-                        ListOffsetsRequest.ListOffsetsPartition(
+                        messages.ListOffsetsRequest.ListOffsetsPartition(
                             partition_index=tp.partition,
                             current_leader_epoch=following.leader_epoch,
                             timestamp=timestamp,
@@ -350,23 +288,23 @@ class Fetcher:
                 )
             ],
         )
-        response: ListOffsetsResponse = await self._ask(request, LIST_OFFSETS_VERSION)
+        response: messages.ListOffsetsResponse = await self._ask(request, LIST_OFFSETS_VERSION)
         answer = response.topics[0].partitions[0]
         return answer.offset if answer.error_code == ErrorCode.NONE else None
 
 
 def _topics(
     asked: Mapping[TopicPartition, Asked], max_bytes: int, *, by_id: bool
-) -> list[FetchRequest.FetchTopic]:
-    topics: dict[str, FetchRequest.FetchTopic] = {}
+) -> list[messages.FetchRequest.FetchTopic]:
+    topics: dict[str, messages.FetchRequest.FetchTopic] = {}
     for tp, one in asked.items():
         topic = topics.get(tp.topic)
         if topic is None:
-            topic = topics[tp.topic] = FetchRequest.FetchTopic(
+            topic = topics[tp.topic] = messages.FetchRequest.FetchTopic(
                 topic="" if by_id else tp.topic, topic_id=one.topic_id if by_id else ZERO_TOPIC_ID
             )
         topic.partitions.append(
-            FetchRequest.FetchPartition(
+            messages.FetchRequest.FetchPartition(
                 partition=tp.partition,
                 current_leader_epoch=one.current_leader_epoch,
                 fetch_offset=one.fetch_offset,
@@ -380,12 +318,12 @@ def _topics(
 
 def _forgotten(
     forgotten: Mapping[TopicPartition, TopicId], *, by_id: bool
-) -> list[FetchRequest.ForgottenTopic]:
-    topics: dict[tuple[str, TopicId], FetchRequest.ForgottenTopic] = {}
+) -> list[messages.FetchRequest.ForgottenTopic]:
+    topics: dict[tuple[str, TopicId], messages.FetchRequest.ForgottenTopic] = {}
     for tp, topic_id in forgotten.items():
         topic = topics.setdefault(
             (tp.topic, topic_id),
-            FetchRequest.ForgottenTopic(
+            messages.FetchRequest.ForgottenTopic(
                 topic="" if by_id else tp.topic, topic_id=topic_id if by_id else ZERO_TOPIC_ID
             ),
         )

@@ -4,21 +4,25 @@ One request is on its way at a time; what comes up meanwhile goes with the next 
 ``AlterPartitionManager`` of Kafka 3.9.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
 from pybroker.model.values import frozen
-from pybroker.protocol.messages import AlterPartitionRequest, AlterPartitionResponse
-from pybroker.replication.isr import Answer, Proposal, Settled
-from pybroker.replication.partition import Partition
+from pybroker.protocol import messages
 from pybroker.replication.peer import ControllerPort, PeerUnreachable
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.instruments.clock import Clock, TimerQueue
+    from pybroker.replication.isr import Answer, Proposal
+    from pybroker.replication.partition import Partition
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +108,12 @@ class IsrChanges:
         except PeerUnreachable as error:
             logger.debug("the controller is not reachable: %s", error)
             return False
-        assert isinstance(response, AlterPartitionResponse)
+        assert isinstance(response, messages.AlterPartitionResponse)
         if response.error_code != ErrorCode.NONE:
             logger.info("the controller refuses ISR changes: %s", ErrorCode(response.error_code).name)
             return False
+        from pybroker.replication.isr import Settled
+
         answers = dict(_answers(response))
         is_done = True
         for change in changes:
@@ -118,31 +124,33 @@ class IsrChanges:
                 del self._waiting[change.partition.tp]
         return is_done
 
-    def _request(self, changes: Iterable[_Change]) -> AlterPartitionRequest:
-        topics: dict[TopicId, AlterPartitionRequest.TopicData] = {}
+    def _request(self, changes: Iterable[_Change]) -> messages.AlterPartitionRequest:
+        topics: dict[TopicId, messages.AlterPartitionRequest.TopicData] = {}
         for change in changes:
             topic = topics.setdefault(
-                change.topic_id, AlterPartitionRequest.TopicData(topic_id=change.topic_id)
+                change.topic_id, messages.AlterPartitionRequest.TopicData(topic_id=change.topic_id)
             )
             proposal = change.proposal
             topic.partitions.append(
-                AlterPartitionRequest.PartitionData(
+                messages.AlterPartitionRequest.PartitionData(
                     partition_index=change.partition.tp.partition,
                     leader_epoch=proposal.leader_epoch,
                     new_isr_with_epochs=[
-                        AlterPartitionRequest.BrokerState(broker_id=member, broker_epoch=ANY_EPOCH)
+                        messages.AlterPartitionRequest.BrokerState(broker_id=member, broker_epoch=ANY_EPOCH)
                         for member in proposal.isr
                     ],
                     leader_recovery_state=RECOVERED,
                     partition_epoch=proposal.partition_epoch,
                 )
             )
-        return AlterPartitionRequest(
+        return messages.AlterPartitionRequest(
             broker_id=self._broker_id, broker_epoch=self._broker_epoch(), topics=list(topics.values())
         )
 
 
-def _answers(response: AlterPartitionResponse) -> Iterator[tuple[tuple[TopicId, int], Answer]]:
+def _answers(response: messages.AlterPartitionResponse) -> Iterator[tuple[tuple[TopicId, int], Answer]]:
+    from pybroker.replication.isr import Answer
+
     for topic in response.topics:
         for data in topic.partitions:
             answer = Answer(

@@ -5,28 +5,33 @@ moment when both end at the same offset. What is under way at a stop goes on aft
 Source: ``ReplicaManager.alterReplicaLogDirs`` and ``ReplicaAlterLogDirsThread`` of Kafka 3.9 (KIP-113).
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import field
 
-from pybroker.config.broker import BrokerConfig
-from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import TopicPartition
 from pybroker.model.values import define
 from pybroker.replication.disk import flush
-from pybroker.replication.partition import Partition
-from pybroker.replication.replicas import Replicas
 from pybroker.replication.storage_errors import api_error
 from pybroker.storage import names
-from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import CorruptRecords, DiskFull, LogDirFailed, StorageError
 from pybroker.storage.handles import FileSlice
-from pybroker.storage.log import Log
-from pybroker.storage.log_copy import LogCopy
-from pybroker.storage.log_manager import LogManager
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.instruments.clock import Clock, TimerQueue
+    from pybroker.model.ids import TopicPartition
+    from pybroker.replication.partition import Partition
+    from pybroker.replication.replicas import Replicas
+    from pybroker.storage.context import StorageContext
+    from pybroker.storage.log import Log
+    from pybroker.storage.log_copy import LogCopy
+    from pybroker.storage.log_manager import LogManager
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +139,8 @@ class LogDirMoves:
         partition = self.replicas.find(tp)
         if partition is None:
             return
+        from pybroker.storage.log_copy import LogCopy
+
         copy = LogCopy(partition.log, future)
         logger.info("moving %s from %s to %s", tp, copy.source.log_dir, future.log_dir)
         while self._is_wanted(partition, copy):

@@ -4,22 +4,27 @@ Each job is a loop of its own on broker time, so that a frozen clock stops it an
 Blocking calls (fsync, unlink) run in threads; everything else is short.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import field
 
-from pybroker.config.broker import BrokerConfig
-from pybroker.instruments.clock import Clock, TimerQueue
-from pybroker.model.ids import Offset, TopicPartition
 from pybroker.model.values import frozen
-from pybroker.replication.cleaner import LogCleaner
 from pybroker.replication.disk import flush
-from pybroker.replication.replicas import Replicas
-from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import StorageError
-from pybroker.storage.log_manager import LogManager
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.instruments.clock import Clock, TimerQueue
+    from pybroker.model.ids import Offset, TopicPartition
+    from pybroker.replication.cleaner import LogCleaner
+    from pybroker.replication.replicas import Replicas
+    from pybroker.storage.context import StorageContext
+    from pybroker.storage.log_manager import LogManager
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +34,11 @@ PRODUCER_EXPIRY_INTERVAL_MS = 600_000
 
 @frozen
 class Maintenance:
-    """The jobs of one broker; :meth:`run` never returns."""
+    """The jobs of one broker; :meth:`run` never returns.
+
+    Attributes:
+        cleaner: always the same one; it is asked for when it is time to clean.
+    """
 
     config: BrokerConfig
     clock: Clock
@@ -37,7 +46,7 @@ class Maintenance:
     storage: StorageContext
     logs: LogManager
     replicas: Replicas
-    cleaner: LogCleaner
+    cleaner: Callable[[], LogCleaner]
     at_work: list[str] = field(factory=list, init=False)
     """The kinds of the jobs that run at this moment."""
 
@@ -56,7 +65,7 @@ class Maintenance:
             ("producer expiry", PRODUCER_EXPIRY_INTERVAL_MS, self.expire_producers),
         )
         if config.log_cleaner_enable:
-            clean = ("clean", config.log_cleaner_backoff_ms, self.cleaner.run_round)
+            clean = ("clean", config.log_cleaner_backoff_ms, self.clean)
             jobs += (clean,) * config.log_cleaner_threads
         async with trio.open_nursery() as nursery:
             for kind, interval_ms, job in jobs:
@@ -74,6 +83,10 @@ class Maintenance:
                 logger.error("%s: %s", kind, error)
             finally:
                 self.at_work.remove(kind)
+
+    async def clean(self) -> None:
+        """Clean what is dirty of compacted topics."""
+        await self.cleaner().run_round()
 
     async def flush(self) -> None:
         """Make durable what was sealed, and logs whose ``flush.ms`` is over."""

@@ -7,6 +7,8 @@ The connection is made when it is first needed, and again after it broke; attemp
 doubles with every failure.
 """
 
+from __future__ import annotations
+
 import socket
 import struct
 from collections.abc import Mapping
@@ -18,11 +20,11 @@ import trio
 
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
 from pybroker.model.values import frozen
+from pybroker.protocol import messages
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.codec import MalformedMessage, decoder, encode
 from pybroker.protocol.framing import FrameError, FrameReader, LargeBuffers, ReceiveBuffer
 from pybroker.protocol.message_classes import Message
-from pybroker.protocol.messages import ApiVersionsRequest, RequestHeader, ResponseHeader
 
 _SIZE: Final = struct.Struct(">i")
 _MAX_CORRELATION_ID: Final = 0x7FFFFFFF
@@ -105,7 +107,9 @@ class Peer:
         """
         async with self._turn:
             if self._versions is None:
-                said = ApiVersionsRequest(client_software_name="pybroker", client_software_version="1")
+                said = messages.ApiVersionsRequest(
+                    client_software_name="pybroker", client_software_version="1"
+                )
                 response = await self._exchange(said, API_VERSIONS_VERSION, None)
                 self._versions = {
                     api.api_key: (api.min_version, api.max_version) for api in response.api_keys
@@ -121,7 +125,7 @@ class Peer:
         """Closes the connection. It is made again when somebody asks after all."""
         self._disconnect()
 
-    async def __aenter__(self) -> "Peer":
+    async def __aenter__(self) -> Peer:
         return self
 
     async def __aexit__(
@@ -147,7 +151,7 @@ class Peer:
                 self._disconnect()
         return response
 
-    async def _connected(self) -> "_Wire":
+    async def _connected(self) -> _Wire:
         if self._wire is None:
             await trio.sleep_until(self._not_before_s)
             backoff_s = self._settings.min_backoff_s * 2 ** min(self._failures, 16)
@@ -177,7 +181,7 @@ class _Wire:
     async def exchange(self, request: Message, version: int, client_id: str) -> Message:
         api = api_of(type(request))
         self._correlation_id = (self._correlation_id + 1) & _MAX_CORRELATION_ID
-        header = RequestHeader(
+        header = messages.RequestHeader(
             request_api_key=api.key,
             request_api_version=version,
             correlation_id=self._correlation_id,
@@ -186,7 +190,7 @@ class _Wire:
         frame = encode(header, api.request_header_version(version)) + encode(request, version)
         await self._send(_SIZE.pack(len(frame)) + frame)
         answer = await self._receive()
-        answered, start = decoder(ResponseHeader, api.response_header_version(version))(answer)
+        answered, start = decoder(messages.ResponseHeader, api.response_header_version(version))(answer)
         if answered.correlation_id != self._correlation_id:
             raise MalformedMessage(
                 f"an answer to request {answered.correlation_id}, not to {self._correlation_id}"

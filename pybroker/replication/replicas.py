@@ -4,14 +4,15 @@ Replicas are created, led and dropped only by LeaderAndIsr and StopReplica, also
 for accepting such an order are ``kafka.server.ReplicaManager``'s of Kafka 3.9.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from pybroker.instruments.pace import Pace
-from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import (
     NO_LEADER_EPOCH,
@@ -25,15 +26,13 @@ from pybroker.model.ids import (
 )
 from pybroker.model.topics import topic_name_problem
 from pybroker.model.values import frozen
-from pybroker.protocol.messages import (
-    LeaderAndIsrRequest,
-    LeaderAndIsrResponse,
-    StopReplicaRequest,
-    StopReplicaResponse,
-)
-from pybroker.replication.partition import Partition, PartitionState
+from pybroker.protocol import messages
 from pybroker.replication.storage_errors import api_error
 from pybroker.storage.errors import StorageError
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.metadata.image import ClusterImage
+    from pybroker.replication.partition import Partition, PartitionState
 
 logger = logging.getLogger(__name__)
 
@@ -165,18 +164,20 @@ class Replicas:
 
     # -- orders of the controller --------------------------------------------------------------------
 
-    async def apply_leader_and_isr(self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse:
+    async def apply_leader_and_isr(
+        self, request: messages.LeaderAndIsrRequest
+    ) -> messages.LeaderAndIsrResponse:
         """Become leader or follower of the partitions named, each by its own leader epoch."""
         async with self._one_order:
             refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
             if refused is not ErrorCode.NONE:
                 return _refused_whole(request, refused)
-            response = LeaderAndIsrResponse(topics=[])
+            response = messages.LeaderAndIsrResponse(topics=[])
             pace = Pace()
             for topic in request.topic_states:
-                errors: list[LeaderAndIsrResponse.LeaderAndIsrPartitionError] = []
+                errors: list[messages.LeaderAndIsrResponse.LeaderAndIsrPartitionError] = []
                 response.topics.append(
-                    LeaderAndIsrResponse.LeaderAndIsrTopicError(
+                    messages.LeaderAndIsrResponse.LeaderAndIsrTopicError(
                         topic_id=topic.topic_id, partition_errors=errors
                     )
                 )
@@ -186,7 +187,7 @@ class Replicas:
                     tp = TopicPartition(topic.topic_name, state.partition_index)
                     code = self._apply(tp, topic.topic_id, state)
                     errors.append(
-                        LeaderAndIsrResponse.LeaderAndIsrPartitionError(
+                        messages.LeaderAndIsrResponse.LeaderAndIsrPartitionError(
                             topic_name=tp.topic, partition_index=tp.partition, error_code=code
                         )
                     )
@@ -203,7 +204,10 @@ class Replicas:
         return ErrorCode.NONE
 
     def _apply(
-        self, tp: TopicPartition, topic_id: TopicId, state: LeaderAndIsrRequest.LeaderAndIsrPartitionState
+        self,
+        tp: TopicPartition,
+        topic_id: TopicId,
+        state: messages.LeaderAndIsrRequest.LeaderAndIsrPartitionState,
     ) -> ErrorCode:
         if tp in self._offline:
             return ErrorCode.KAFKA_STORAGE_ERROR
@@ -242,20 +246,20 @@ class Replicas:
                 self._followers.unfollow(partition.tp)
         self._on_leadership(LeadershipChange(partition, is_leader))
 
-    async def stop_replica(self, request: StopReplicaRequest) -> StopReplicaResponse:
+    async def stop_replica(self, request: messages.StopReplicaRequest) -> messages.StopReplicaResponse:
         """Stop serving the partitions named, and drop the log of those that are deleted."""
         async with self._one_order:
             refused = self.refuse_order(request.broker_epoch, request.controller_epoch)
             if refused is not ErrorCode.NONE:
-                return StopReplicaResponse(error_code=refused)
-            response = StopReplicaResponse(partition_errors=[])
+                return messages.StopReplicaResponse(error_code=refused)
+            response = messages.StopReplicaResponse(partition_errors=[])
             pace = Pace()
             for topic in request.topic_states:
                 for state in topic.partition_states:
                     if pace.is_over:
                         await pace.rest()
                     response.partition_errors.append(
-                        StopReplicaResponse.StopReplicaPartitionError(
+                        messages.StopReplicaResponse.StopReplicaPartitionError(
                             topic_name=topic.topic_name,
                             partition_index=state.partition_index,
                             error_code=self._stop(
@@ -265,7 +269,9 @@ class Replicas:
                     )
             return response
 
-    def _stop(self, tp: TopicPartition, state: StopReplicaRequest.StopReplicaPartitionState) -> ErrorCode:
+    def _stop(
+        self, tp: TopicPartition, state: messages.StopReplicaRequest.StopReplicaPartitionState
+    ) -> ErrorCode:
         if tp in self._offline:
             return ErrorCode.KAFKA_STORAGE_ERROR
         partition = self._partitions.get(tp)
@@ -276,6 +282,8 @@ class Replicas:
             return ErrorCode.FENCED_LEADER_EPOCH
         self._followers.unfollow(tp)
         if partition.is_leader:
+            from pybroker.replication.partition import PartitionState
+
             partition.make_follower(PartitionState(leader_epoch=partition.leader_epoch))
             self._on_leadership(LeadershipChange(partition, is_leader=False))
         if not state.delete_partition:
@@ -289,7 +297,9 @@ class Replicas:
         return ErrorCode.NONE
 
 
-def _partition_state(state: LeaderAndIsrRequest.LeaderAndIsrPartitionState) -> PartitionState:
+def _partition_state(state: messages.LeaderAndIsrRequest.LeaderAndIsrPartitionState) -> PartitionState:
+    from pybroker.replication.partition import PartitionState
+
     return PartitionState(
         leader=state.leader,
         leader_epoch=state.leader_epoch,
@@ -300,15 +310,15 @@ def _partition_state(state: LeaderAndIsrRequest.LeaderAndIsrPartitionState) -> P
     )
 
 
-def _refused_whole(request: LeaderAndIsrRequest, code: ErrorCode) -> LeaderAndIsrResponse:
+def _refused_whole(request: messages.LeaderAndIsrRequest, code: ErrorCode) -> messages.LeaderAndIsrResponse:
     """The same code for the order and for each of its partitions."""
-    return LeaderAndIsrResponse(
+    return messages.LeaderAndIsrResponse(
         error_code=code,
         topics=[
-            LeaderAndIsrResponse.LeaderAndIsrTopicError(
+            messages.LeaderAndIsrResponse.LeaderAndIsrTopicError(
                 topic_id=topic.topic_id,
                 partition_errors=[
-                    LeaderAndIsrResponse.LeaderAndIsrPartitionError(
+                    messages.LeaderAndIsrResponse.LeaderAndIsrPartitionError(
                         topic_name=topic.topic_name, partition_index=state.partition_index, error_code=code
                     )
                     for state in topic.partition_states

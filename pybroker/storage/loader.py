@@ -51,7 +51,7 @@ def open_log(
     recovery_point: Offset = 0,
     clean: bool = False,
     was_flushed: bool | None = None,
-    recover: Callable[..., object] = recover_partition,
+    recover: Callable[..., object] | None = None,
 ) -> Log:
     """Opens the log in a directory, which may be empty.
 
@@ -60,7 +60,8 @@ def open_log(
         recovery_point: from the checkpoint.
         clean: whether the directory is in order: nothing is checked then.
         was_flushed: whether all of it is durable; by default if it is clean.
-        recover: does the recovery; a caller that has done it already passes ``clean``.
+        recover: does the recovery, :func:`recover_partition` by default; a caller that has done it already
+            passes ``clean``.
 
     Raises:
         OSError: the disk failed.
@@ -69,7 +70,7 @@ def open_log(
     was_flushed = clean if was_flushed is None else was_flushed
 
     def recover_here(point: Offset) -> None:
-        recover(
+        (recover or recover_partition)(
             directory,
             topic_partition,
             config,

@@ -3,25 +3,27 @@
 Source: ``LogManager.loadLogs`` of Kafka 3.9.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import Factory
 
-from pybroker.model.ids import Offset, TopicPartition
 from pybroker.model.values import define, frozen
 from pybroker.storage import checkpoints, names
-from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirUnusable
 from pybroker.storage.handles import join
-from pybroker.storage.loader import open_log
-from pybroker.storage.log import Log
-from pybroker.storage.log_config import LogConfig
-from pybroker.storage.log_copy import is_copy_of
 from pybroker.storage.log_dirs import LogDir, LogDirs
 from pybroker.storage.names import DirectoryKind, PartitionDirectory
-from pybroker.storage.recovery import bytes_to_check, recover_partition
-from pybroker.storage.recovery_workers import Outcome, RecoveryTask, run_tasks
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.model.ids import Offset, TopicPartition
+    from pybroker.storage.context import StorageContext
+    from pybroker.storage.log import Log
+    from pybroker.storage.log_config import LogConfig
+    from pybroker.storage.recovery_workers import Outcome, RecoveryTask
 
 logger = logging.getLogger(__name__)
 
@@ -74,19 +76,20 @@ class LogLoading(LogDirs):
         log_dirs: Sequence[str],
         context: StorageContext,
         *,
-        config_of: Callable[[str], LogConfig] = lambda _topic: LogConfig(),
-        recover: Callable[..., object] = recover_partition,
+        config_of: Callable[[str], LogConfig] | None = None,
+        recover: Callable[..., object] | None = None,
     ) -> None:
         """Nothing is touched yet.
 
         Args:
             log_dirs: paths; the first one is where a single node keeps its metadata.
-            config_of: the configuration of a topic, asked at load and at creation without a config.
-            recover: recovers one partition's directory; as :func:`recover_partition`.
+            config_of: the configuration of a topic, asked at load and at creation without a config; by
+                default all have Kafka's own.
+            recover: recovers one partition's directory; by default :func:`recover_partition`.
         """
         super().__init__(log_dirs, context)
         context.on_cut = self._note_cut
-        self._config_of = config_of
+        self._config_of = config_of or _default_config
         self._recover = recover
         self._logs = LoadedLogs()
         self._surveys: dict[str, list[FoundPartition]] = {}
@@ -107,12 +110,17 @@ class LogLoading(LogDirs):
             workers: processes per log directory (``num.recovery.threads.per.data.dir``).
         """
         self._survey_all()
-        tasks = {
-            item.path: (self._task(item), item)
+        dirty = [
+            item
             for work in self._surveys.values()
             for item in work
             if not item.is_clean and item.parsed.kind in (DirectoryKind.CURRENT, DirectoryKind.FUTURE)
-        }
+        ]
+        if not dirty:
+            return
+        from pybroker.storage.recovery_workers import run_tasks
+
+        tasks = {item.path: (self._task(item), item) for item in dirty}
         if sum(task.size_in_bytes for task, _item in tasks.values()) < least_bytes:
             return
         counts = dict.fromkeys(self._surveys, 0)
@@ -132,6 +140,9 @@ class LogLoading(LogDirs):
         run_tasks([task for task, _item in tasks.values()], workers * len(dirty_dirs), done)
 
     def _task(self, item: FoundPartition) -> RecoveryTask:
+        from pybroker.storage.recovery import bytes_to_check
+        from pybroker.storage.recovery_workers import RecoveryTask
+
         partition = item.parsed.topic_partition
         return RecoveryTask(
             item.path,
@@ -208,6 +219,8 @@ class LogLoading(LogDirs):
         if kind is DirectoryKind.STRAY:
             self._logs.stray[partition] = item.path
             return
+        from pybroker.storage.loader import open_log
+
         logs = self._logs.future if kind is DirectoryKind.FUTURE else self._logs.current
         log = open_log(
             item.path,
@@ -231,6 +244,8 @@ class LogLoading(LogDirs):
         Raises:
             LogDirUnusable: neither has.
         """
+        from pybroker.storage.log_copy import is_copy_of
+
         if is_copy_of(first, second):
             kept, dropped = second, first
         elif is_copy_of(second, first):
@@ -253,3 +268,9 @@ class LogLoading(LogDirs):
         log.move_directory(join(log.log_dir, renamed))
         log.close_handles()
         self._context.trash.add(log.directory, self._context.now_ms() + log.config.file_delete_delay_ms)
+
+
+def _default_config(_topic: str) -> LogConfig:
+    from pybroker.storage.log_config import LogConfig
+
+    return LogConfig()

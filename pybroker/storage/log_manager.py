@@ -3,22 +3,26 @@
 Starting is in :mod:`pybroker.storage.log_loading`. Source: ``LogManager`` of Kafka 3.9.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from pybroker.model.ids import Offset, TopicId, TopicPartition
 from pybroker.storage import checkpoints, names
 from pybroker.storage.errors import LogDirFailed, StorageError
-from pybroker.storage.flush import FlushJob
 from pybroker.storage.handles import join
-from pybroker.storage.loader import create_log
-from pybroker.storage.log import Log
-from pybroker.storage.log_config import LogConfig
 from pybroker.storage.log_loading import LoadedLogs, LogLoading
 from pybroker.storage.names import DirectoryKind
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.model.ids import Offset, TopicId, TopicPartition
+    from pybroker.storage.flush import FlushJob
+    from pybroker.storage.log import Log
+    from pybroker.storage.log_config import LogConfig
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +66,8 @@ class LogManager(LogLoading):
         Raises:
             LogDirFailed: no log directory works, or the log may be in one that does not.
         """
+        from pybroker.storage.loader import create_log
+
         existing = self._logs.current.get(topic_partition)
         if existing is not None:
             if topic_id is not None and existing.topic_id is None:
@@ -144,6 +150,8 @@ class LogManager(LogLoading):
         Raises:
             LogDirFailed: the disk failed.
         """
+        from pybroker.storage.loader import create_log
+
         log = self._logs.current[topic_partition]
         path = join(log_dir, names.renamed_directory(topic_partition, DirectoryKind.FUTURE))
         try:
@@ -330,7 +338,7 @@ class LogManager(LogLoading):
                 jobs.append((log, job))
         try:
             with ThreadPoolExecutor(self._files.parallel_syncs, thread_name_prefix="sync") as pool:
-                list(pool.map(FlushJob.run, [job for _log, job in jobs]))
+                list(pool.map(lambda item: item[1].run(), jobs))
         except OSError as error:
             self._take_offline(path, error)
             return False

@@ -284,7 +284,7 @@ async def test_it_runs_as_a_job_on_broker_time(tmp_path: Path, is_enabled: bool)
     partition = made.filled()
     timers, clock = TimerQueue(), Clock()
     jobs = Maintenance(
-        made.config, clock, timers, made.storage, made.host.logs, made.host.replicas, made.cleaner
+        made.config, clock, timers, made.storage, made.host.logs, made.host.replicas, lambda: made.cleaner
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(jobs.run)

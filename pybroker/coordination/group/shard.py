@@ -181,16 +181,16 @@ class GroupShard:
         partitions: Iterable[TopicPartition] | None,
         *,
         require_stable: bool,
-        asking: MemberEpoch = ANYBODY,
+        asking: MemberEpoch | None = None,
     ) -> dict[TopicPartition, FetchedOffset]:
-        """Committed offsets; of all partitions when ``partitions`` is None.
+        """Committed offsets; of all partitions when ``partitions`` is None. Without ``asking`` anybody may.
 
         Raises:
             ApiError: UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH or ILLEGAL_GENERATION.
         """
         group = self.groups.get(group_id)
         if isinstance(group, ConsumerGroup):
-            refused = consumer_offsets.refuse_fetch(group, asking)
+            refused = consumer_offsets.refuse_fetch(group, asking or ANYBODY)
             if refused is not ErrorCode.NONE:
                 raise ApiError(refused)
         offsets = None if group is None else group.offsets

@@ -1,45 +1,49 @@
 """The group coordinator as handlers call it: finds the shard of a group, asks it, waits for the answer."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 import trio
 
-from pybroker.config.broker import BrokerConfig
-from pybroker.coordination.effects import Effects
-from pybroker.coordination.group.calls import (
-    CommitCall,
-    CommitReply,
-    FetchedOffset,
-    GroupDescription,
-    GroupListing,
-    HeartbeatCall,
-    JoinCall,
-    JoinReply,
-    LeavingMember,
-    MemberEpoch,
-    SyncCall,
-    SyncReply,
-)
-from pybroker.coordination.group.consumer.calls import (
-    ConsumerGroupDescription,
-    ConsumerHeartbeatCall,
-    ConsumerHeartbeatReply,
-)
-from pybroker.coordination.group.consumer.regexes import TopicRegexes
-from pybroker.coordination.group.rules import GroupRules
-from pybroker.coordination.group.shard import ANYBODY, GroupShard
 from pybroker.coordination.partitioning import coordinator_partition
-from pybroker.coordination.runtime.log_port import CoordinatorLog
-from pybroker.coordination.runtime.partition_log import PartitionLog
 from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot
-from pybroker.instruments.clock import TimerQueue
-from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import LeaderEpoch, ProducerEpoch, ProducerId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
-from pybroker.records.header import CompressionType
-from pybroker.replication.replicas import LeadershipChange
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.coordination.effects import Effects
+    from pybroker.coordination.group.calls import (
+        CommitCall,
+        CommitReply,
+        FetchedOffset,
+        GroupDescription,
+        GroupListing,
+        HeartbeatCall,
+        JoinCall,
+        JoinReply,
+        LeavingMember,
+        MemberEpoch,
+        SyncCall,
+        SyncReply,
+    )
+    from pybroker.coordination.group.consumer.calls import (
+        ConsumerGroupDescription,
+        ConsumerHeartbeatCall,
+        ConsumerHeartbeatReply,
+    )
+    from pybroker.coordination.group.consumer.regexes import TopicRegexes
+    from pybroker.coordination.group.rules import GroupRules
+    from pybroker.coordination.group.shard import GroupShard
+    from pybroker.coordination.runtime.log_port import CoordinatorLog
+    from pybroker.instruments.clock import TimerQueue
+    from pybroker.metadata.image import ClusterImage
+    from pybroker.replication.replicas import LeadershipChange
 
 logger = logging.getLogger(__name__)
 
@@ -72,15 +76,13 @@ class GroupCoordinator:
         self._now_ms = now_ms
         self._timers = timers
         self._partition_count = partition_count
-        rules = GroupRules.of(config)
-        regexes = TopicRegexes()
         self._shards: Shards[GroupShard] = Shards(
             CONSUMER_OFFSETS,
-            lambda: GroupShard(rules, unique_text, image, regexes),
+            _maker(config, unique_text, image),
             now_ms,
             timers,
             ShardSettings(
-                compression=CompressionType(config.offsets_topic_compression_codec),
+                compression_codec=config.offsets_topic_compression_codec,
                 required_acks=config.offsets_commit_required_acks,
                 append_timeout_ms=config.offsets_commit_timeout_ms,
             ),
@@ -110,6 +112,8 @@ class GroupCoordinator:
         if partition.tp.topic != CONSUMER_OFFSETS:
             return
         if change.is_leader:
+            from pybroker.coordination.runtime.partition_log import PartitionLog
+
             self.lead(partition.tp.partition, PartitionLog(partition, partition.leader_epoch))
         else:
             self.resign(partition.tp.partition, partition.leader_epoch)
@@ -137,6 +141,8 @@ class GroupCoordinator:
             slot = self._slot(call.group_id)
         except ApiError as error:
             if error.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                from pybroker.coordination.group.calls import SyncReply
+
                 return SyncReply(ErrorCode.REBALANCE_IN_PROGRESS)
             raise
         reply: SyncReply = await self._shards.ask(slot, slot.shard.sync, call)
@@ -179,6 +185,8 @@ class GroupCoordinator:
 
     def expire_members(self, group_id: str, member_id: str | None = None) -> tuple[str, ...]:
         """Remove one member, or all, as if their sessions were over. Returns the ids of those removed."""
+        from pybroker.coordination.group.calls import LeavingMember
+
         found = self.describe(group_id) or self.describe_consumer_group(group_id)
         members = [] if found is None else [each.member_id for each in found.members]
         ids = tuple(each for each in members if member_id in (None, each))
@@ -223,9 +231,9 @@ class GroupCoordinator:
         partitions: Iterable[TopicPartition] | None,
         *,
         require_stable: bool,
-        asking: MemberEpoch = ANYBODY,
+        asking: MemberEpoch | None = None,
     ) -> dict[TopicPartition, FetchedOffset]:
-        """Committed offsets; of all partitions when ``partitions`` is None.
+        """Committed offsets; of all partitions when ``partitions`` is None. Without ``asking`` anybody may.
 
         Raises:
             ApiError: also UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH and ILLEGAL_GENERATION.
@@ -300,7 +308,7 @@ class GroupCoordinator:
 
     async def expire(self) -> None:
         """Look for offsets that have expired, once, in slices."""
-        count = await self._for_every_group(GroupShard.expire)
+        count = await self._for_every_group(lambda shard, *rest: shard.expire(*rest))
         if count:
             logger.info("%d offsets have expired", count)
 
@@ -323,3 +331,24 @@ class GroupCoordinator:
         if not group_id and not may_be_empty:
             raise ApiError(ErrorCode.INVALID_GROUP_ID)
         return self._shards.serving(coordinator_partition(group_id, self._partition_count()))
+
+
+def _maker(
+    config: BrokerConfig, unique_text: Callable[[], str], image: Callable[[], ClusterImage]
+) -> Callable[[], GroupShard]:
+    """Makes shards; all of them share the rules and the compiled patterns."""
+
+    @cache
+    def shared() -> tuple[GroupRules, TopicRegexes]:
+        from pybroker.coordination.group.consumer.regexes import TopicRegexes
+        from pybroker.coordination.group.rules import GroupRules
+
+        return GroupRules.of(config), TopicRegexes()
+
+    def make() -> GroupShard:
+        from pybroker.coordination.group.shard import GroupShard
+
+        rules, regexes = shared()
+        return GroupShard(rules, unique_text, image, regexes)
+
+    return make

@@ -1,20 +1,23 @@
 """Transaction markers: written to the partitions led here, sent to the brokers that lead the others."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from pybroker.coordination.effects import SendMarkers, TransactionMarker
-from pybroker.coordination.runtime.partition_log import PartitionLog
-from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, LeaderEpoch, ProducerId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
-from pybroker.protocol.messages import WriteTxnMarkersRequest
-from pybroker.records.control import ControlRecordType, EndTransactionMarker, build_end_transaction_marker
-from pybroker.replication.replicas import Replicas
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.coordination.effects import SendMarkers, TransactionMarker
+    from pybroker.coordination.runtime.partition_log import PartitionLog
+    from pybroker.metadata.image import ClusterImage
+    from pybroker.protocol.messages import WriteTxnMarkersRequest
+    from pybroker.replication.replicas import Replicas
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +98,13 @@ class TransactionMarkers:
         partitions: Iterable[TopicPartition],
     ) -> dict[TopicPartition, ErrorCode]:
         """Write a marker into partitions that this broker leads; one code for each, when it is committed."""
+        from pybroker.coordination.runtime.partition_log import PartitionLog
+        from pybroker.records.control import (
+            ControlRecordType,
+            EndTransactionMarker,
+            build_end_transaction_marker,
+        )
+
         kind = ControlRecordType.COMMIT if marker.is_commit else ControlRecordType.ABORT
         batch = build_end_transaction_marker(
             EndTransactionMarker(kind, coordinator_epoch),
@@ -151,6 +161,8 @@ class TransactionMarkers:
 def _request(
     marker: TransactionMarker, coordinator_epoch: LeaderEpoch, partitions: Sequence[TopicPartition]
 ) -> WriteTxnMarkersRequest:
+    from pybroker.protocol.messages import WriteTxnMarkersRequest
+
     topics: dict[str, list[int]] = {}
     for tp in partitions:
         topics.setdefault(tp.topic, []).append(tp.partition)

@@ -2,11 +2,13 @@
 partition, served while it leads, unloaded when it ceases to.
 """
 
+from __future__ import annotations
+
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import trio
 
@@ -22,16 +24,15 @@ from pybroker.coordination.effects import (
     TimerKey,
     Token,
 )
-from pybroker.coordination.runtime.loading import in_slices, read_log
-from pybroker.coordination.runtime.log_port import CoordinatorLog
-from pybroker.instruments.clock import Timer, TimerQueue
 from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, LeaderEpoch, Offset, TopicPartition
 from pybroker.model.values import frozen
-from pybroker.records.builder import RecordBatchBuilder
-from pybroker.records.header import CompressionType
 from pybroker.storage.errors import StorageError
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.coordination.runtime.log_port import CoordinatorLog
+    from pybroker.instruments.clock import Timer, TimerQueue
 
 logger = logging.getLogger(__name__)
 
@@ -121,11 +122,12 @@ class ShardSettings:
     """How coordinators write.
 
     Attributes:
+        compression_codec: as the attributes of a batch carry it.
         required_acks: -1 waits for the high watermark, anything else only for the leader.
         append_timeout_ms: the longest wait, in real time, because clients wait too.
     """
 
-    compression: CompressionType = CompressionType.NONE
+    compression_codec: int = 0
     required_acks: int = ACKS_ALL
     append_timeout_ms: int = 5000
 
@@ -253,6 +255,8 @@ class Shards(Generic[S]):
 
     async def _load_now(self, slot: Slot[S]) -> None:
         started_ms = self._now_ms()
+        from pybroker.coordination.runtime.loading import in_slices, read_log
+
         replay = slot.shard.start_replay()
         pace = Pace()
         try:
@@ -384,7 +388,10 @@ class Shards(Generic[S]):
         return slot.log.is_committed(slot.written)
 
     def _batch(self, item: Append) -> bytes:
-        compression, writer = self._settings.compression, item.writer
+        from pybroker.records.builder import RecordBatchBuilder
+        from pybroker.records.header import CompressionType
+
+        compression, writer = CompressionType(self._settings.compression_codec), item.writer
         if writer is None:
             builder = RecordBatchBuilder(compression=compression)
         else:

@@ -1,34 +1,37 @@
 """The transaction coordinator as handlers call it: finds the shard of a transactional id, asks it, waits for
 the answer."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import evolve
 
-from pybroker.config.broker import BrokerConfig
 from pybroker.coordination.partitioning import coordinator_partition
-from pybroker.coordination.producer_ids import ProducerIds
-from pybroker.coordination.runtime.log_port import CoordinatorLog
-from pybroker.coordination.runtime.partition_log import PartitionLog
 from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot, WriteMarkers
-from pybroker.coordination.transaction.calls import (
-    EndCall,
-    EndReply,
-    InitCall,
-    InitReply,
-    ListFilter,
-    PartitionsCall,
-    TransactionDescription,
-    TransactionListing,
-)
-from pybroker.coordination.transaction.rules import TransactionRules
-from pybroker.coordination.transaction.shard import TransactionShard
-from pybroker.instruments.clock import TimerQueue
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import LeaderEpoch, TopicPartition
 from pybroker.model.topics import TRANSACTION_STATE
-from pybroker.replication.replicas import LeadershipChange
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.coordination.producer_ids import ProducerIds
+    from pybroker.coordination.runtime.log_port import CoordinatorLog
+    from pybroker.coordination.transaction.calls import (
+        EndCall,
+        EndReply,
+        InitCall,
+        InitReply,
+        ListFilter,
+        PartitionsCall,
+        TransactionDescription,
+        TransactionListing,
+    )
+    from pybroker.coordination.transaction.shard import TransactionShard
+    from pybroker.instruments.clock import TimerQueue
+    from pybroker.model.ids import LeaderEpoch, TopicPartition
+    from pybroker.replication.replicas import LeadershipChange
 
 
 class TransactionCoordinator:
@@ -56,10 +59,9 @@ class TransactionCoordinator:
         self._now_ms = now_ms
         self._partition_count = partition_count
         self._producer_ids = producer_ids
-        rules = TransactionRules.of(config, record_version)
         self._shards: Shards[TransactionShard] = Shards(
             TRANSACTION_STATE,
-            lambda: TransactionShard(rules),
+            _maker(config, record_version),
             now_ms,
             timers,
             ShardSettings(append_timeout_ms=config.request_timeout_ms),
@@ -86,6 +88,8 @@ class TransactionCoordinator:
         if partition.tp.topic != TRANSACTION_STATE:
             return
         if change.is_leader:
+            from pybroker.coordination.runtime.partition_log import PartitionLog
+
             self.lead(partition.tp.partition, PartitionLog(partition, partition.leader_epoch))
         else:
             self.resign(partition.tp.partition, partition.leader_epoch)
@@ -169,3 +173,13 @@ class TransactionCoordinator:
         if not transactional_id:
             raise ApiError(ErrorCode.INVALID_REQUEST)
         return self._shards.serving(self.partition_of(transactional_id))
+
+
+def _maker(config: BrokerConfig, record_version: Callable[[], int]) -> Callable[[], TransactionShard]:
+    def make() -> TransactionShard:
+        from pybroker.coordination.transaction.rules import TransactionRules
+        from pybroker.coordination.transaction.shard import TransactionShard
+
+        return TransactionShard(TransactionRules.of(config, record_version))
+
+    return make

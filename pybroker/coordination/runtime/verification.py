@@ -1,21 +1,26 @@
 """Before a partition takes the first batch of a transaction, the transaction's coordinator is asked whether
 the partition is part of it (KIP-890), or is told that it is from now on."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import field
 
-from pybroker.coordination.runtime.markers import OtherBrokers
-from pybroker.coordination.runtime.transactions import TransactionCoordinator
-from pybroker.coordination.transaction.calls import TV_0, TV_2, PartitionsCall, Producer
-from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
 from pybroker.model.topics import TRANSACTION_STATE
 from pybroker.model.values import frozen
-from pybroker.protocol.messages import AddPartitionsToTxnRequest, AddPartitionsToTxnResponse
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.coordination.runtime.markers import OtherBrokers
+    from pybroker.coordination.runtime.transactions import TransactionCoordinator
+    from pybroker.coordination.transaction.calls import PartitionsCall, Producer
+    from pybroker.metadata.image import ClusterImage
+    from pybroker.protocol.messages import AddPartitionsToTxnRequest, AddPartitionsToTxnResponse
 
 RETRY_EVERY_S = 0.02
 RETRY_FOR_S = 0.1
@@ -80,6 +85,8 @@ class TransactionVerifier:
         What a client leaves to the broker to add may have to wait for the marker of the transaction before.
         That takes the guards away: they are taken, and the question is asked, anew.
         """
+        from pybroker.coordination.transaction.calls import TV_0, TV_2, PartitionsCall
+
         version = TV_2 if support is Support.ADDS else TV_0
         ends_s = trio.current_time() + (RETRY_FOR_S if support is Support.ADDS else 0)
         while guards := start():
@@ -126,6 +133,8 @@ def _in_words_of(support: Support, code: ErrorCode) -> ErrorCode:
 
 
 def _request(call: PartitionsCall, *, verify_only: bool) -> AddPartitionsToTxnRequest:
+    from pybroker.protocol.messages import AddPartitionsToTxnRequest
+
     topics: dict[str, list[int]] = {}
     for tp in sorted(call.partitions):
         topics.setdefault(tp.topic, []).append(tp.partition)
