@@ -1,4 +1,5 @@
-"""Kafka Streams with `processing.guarantee=exactly_once_v2`: a count by key through kills of both sides."""
+"""Java programs that count by key exactly once, through kills of both sides: Kafka Streams with
+`processing.guarantee=exactly_once_v2`, and Apache Flink's Kafka source and sink with its checkpoints."""
 
 import json
 import uuid
@@ -25,11 +26,13 @@ APP_TIMEOUT_S = 120.0
 
 
 @frozen
-class KafkaStreams:
-    """kafka-streams of one version set."""
+class CountingProgram:
+    """A program of interop/java against one version set; ``name`` is what the matrix shows."""
 
     set_name: str
-    name: str = "kafka-streams"
+    name: str
+    program: str
+    options: tuple[str, ...]
 
     @property
     def version(self) -> str:
@@ -37,17 +40,32 @@ class KafkaStreams:
 
     def app(self, *arguments: str, log: Path) -> ChildProcess:
         command = [
-            require_tool("java", "default-jdk-headless"), "-Xmx256m", "-XX:+UseSerialGC",
+            require_tool("java", "default-jdk-headless"), *self.options, "-XX:+UseSerialGC",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-cp", compiled("StreamsCount", self.set_name), "StreamsCount", *arguments,
+            "-cp", compiled(self.program, self.set_name), self.program, *arguments,
         ]  # fmt: skip
         return ChildProcess(command, log)
 
 
-@pytest.fixture(params=["streams-3.9", "streams-4"])
-def client(request: pytest.FixtureRequest) -> KafkaStreams:
-    """The library of this row; the matrix shows it as the client."""
-    return KafkaStreams(request.param)
+_FOR_FLINK = (
+    "-Xmx512m",
+    "--add-opens=java.base/java.util=ALL-UNNAMED",
+    "-Dorg.slf4j.simpleLogger.log.org.apache.flink.metrics=error",
+)
+
+PROGRAMS = (
+    CountingProgram("streams-3.9", "kafka-streams", "StreamsCount", ("-Xmx256m",)),
+    CountingProgram("streams-4", "kafka-streams", "StreamsCount", ("-Xmx256m",)),
+    CountingProgram("flink-1.20", "flink", "FlinkCount", _FOR_FLINK),
+    CountingProgram("flink-2", "flink", "FlinkCount", _FOR_FLINK),
+)
+
+
+@pytest.fixture(params=PROGRAMS, ids=lambda program: program.set_name)
+def client(request: pytest.FixtureRequest) -> CountingProgram:
+    """The program of this row."""
+    program: CountingProgram = request.param
+    return program
 
 
 @pytest.fixture
@@ -58,11 +76,11 @@ def kafka(server: Server) -> Iterator[Librdkafka]:
 
 
 def test_each_record_is_counted_once(
-    client: KafkaStreams, kafka: Librdkafka, server: Server, tmp_path: Path
+    client: CountingProgram, kafka: Librdkafka, server: Server, tmp_path: Path
 ) -> None:
-    """The program is killed and restored from its changelog, then the broker is killed; a reader of committed
-    records finds every record counted once, and each key's counts without a gap."""
-    name = f"interop-streams-{uuid.uuid4().hex[:8]}"
+    """The program is killed and restored from its changelog or checkpoint, then the broker is killed; a
+    reader of committed records finds every record counted once, and each key's counts without a gap."""
+    name = f"interop-{client.name}-{uuid.uuid4().hex[:8]}"
     source, sink = f"{name}-source", f"{name}-sink"
     for topic in (source, sink):
         kafka.create_topic(topic, PARTITIONS)

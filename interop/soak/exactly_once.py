@@ -293,7 +293,8 @@ def main() -> int:
         print(f"--- {worker.log_file}\n{worker.log_tail()}", file=sys.stderr)
     print(soak.table(options.seconds))
     if options.seconds >= parser.get_default("seconds"):
-        TABLE.write_text(f"# Exactly once\n\n{soak.table(options.seconds)}")
+        earlier = TABLE.read_text() if TABLE.exists() else "# Exactly once\n"
+        TABLE.write_text(f"{earlier}\n{soak.table(options.seconds)}")
     return 1 if soak.wrong else 0
 
 

@@ -24,6 +24,16 @@ KAFKA_4 = "4.3.1"
 _LOG4J_1 = f"org.slf4j:slf4j-reload4j:{SLF4J}"
 _SIMPLE = f"org.slf4j:slf4j-simple:{SLF4J}"
 
+
+def _flink(connector: str, flink: str) -> tuple[str, ...]:
+    parts = ("connector-base", "streaming-java", "clients")
+    return (
+        f"org.apache.flink:flink-connector-kafka:{connector}",
+        *(f"org.apache.flink:flink-{part}:{flink}" for part in parts),
+        _SIMPLE,
+    )
+
+
 VERSION_SETS: Mapping[str, tuple[str, ...]] = {
     "zookeeper-3.8": (
         f"org.apache.zookeeper:zookeeper:{ZOOKEEPER}",
@@ -43,6 +53,8 @@ VERSION_SETS: Mapping[str, tuple[str, ...]] = {
     ),
     "streams-3.9": (f"org.apache.kafka:kafka-streams:{KAFKA_39}", _SIMPLE),
     "streams-4": (f"org.apache.kafka:kafka-streams:{KAFKA_4}", _SIMPLE),
+    "flink-1.20": _flink("3.4.0-1.20", "1.20.5"),
+    "flink-2": _flink("5.0.0-2.2", "2.2.1"),
     "connect-3.9": (
         f"org.apache.kafka:connect-runtime:{KAFKA_39}",
         f"org.apache.kafka:connect-file:{KAFKA_39}",
