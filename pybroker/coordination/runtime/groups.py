@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from pybroker.coordination.partitioning import coordinator_partition
+from pybroker.coordination.runtime.coordinator import Coordinator
 from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import LeaderEpoch, ProducerEpoch, ProducerId, TopicPartition
+from pybroker.model.ids import ProducerEpoch, ProducerId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
 
 if TYPE_CHECKING:  # app/warming.py says what is late
@@ -40,10 +40,8 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.coordination.group.consumer.regexes import TopicRegexes
     from pybroker.coordination.group.rules import GroupRules
     from pybroker.coordination.group.shard import GroupShard
-    from pybroker.coordination.runtime.log_port import CoordinatorLog
     from pybroker.instruments.clock import TimerQueue
     from pybroker.metadata.image import ClusterImage
-    from pybroker.replication.replicas import LeadershipChange
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +49,14 @@ SLICE = 64
 """Groups that are searched for old offsets in one stretch on the trio thread."""
 
 
-class GroupCoordinator:
+class GroupCoordinator(Coordinator["GroupShard"]):
     """All groups that this broker coordinates. :meth:`run` is its task.
 
     Every method may raise the ApiErrors INVALID_GROUP_ID, COORDINATOR_NOT_AVAILABLE,
     COORDINATOR_LOAD_IN_PROGRESS and NOT_COORDINATOR.
 
     Args:
-        partition_count: how many partitions the offsets topic has, or will have.
+        partition_count: see :class:`Coordinator`.
         unique_text: a new UUID as text, for member ids.
         image: the cluster as it is now.
     """
@@ -72,11 +70,7 @@ class GroupCoordinator:
         unique_text: Callable[[], str],
         image: Callable[[], ClusterImage],
     ) -> None:
-        self._config = config
-        self._now_ms = now_ms
-        self._timers = timers
-        self._partition_count = partition_count
-        self._shards: Shards[GroupShard] = Shards(
+        shards: Shards[GroupShard] = Shards(
             CONSUMER_OFFSETS,
             _maker(config, unique_text, image),
             now_ms,
@@ -87,44 +81,17 @@ class GroupCoordinator:
                 append_timeout_ms=config.offsets_commit_timeout_ms,
             ),
         )
+        super().__init__(CONSUMER_OFFSETS, shards, partition_count)
+        self._config = config
+        self._now_ms = now_ms
+        self._timers = timers
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Coordinates until cancelled."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._shards.run)
+            await nursery.start(super().run)
             nursery.start_soon(self._expire_now_and_then)
             task_status.started()
-
-    def stop(self) -> None:
-        """Send waiting members to another coordinator, and refuse everybody else: call it first when the
-        broker stops, so that no request has to be waited for."""
-        self._shards.stop()
-
-    async def loaded(self) -> None:
-        """Waits until the groups of all partitions led by now are known."""
-        await self._shards.loaded()
-
-    # -- leadership ----------------------------------------------------------------------------------
-
-    def on_leadership(self, change: LeadershipChange) -> None:
-        """A partition changed hands; those of other topics are none of our business."""
-        partition = change.partition
-        if partition.tp.topic != CONSUMER_OFFSETS:
-            return
-        if change.is_leader:
-            from pybroker.coordination.runtime.partition_log import PartitionLog
-
-            self.lead(partition.tp.partition, PartitionLog(partition, partition.leader_epoch))
-        else:
-            self.resign(partition.tp.partition, partition.leader_epoch)
-
-    def lead(self, index: int, log: CoordinatorLog) -> None:
-        """Load a partition of the offsets topic, and coordinate its groups from then on."""
-        self._shards.lead(index, log)
-
-    def resign(self, index: int, leader_epoch: LeaderEpoch) -> None:
-        """Forget a partition's groups, unless the news is older than what is known."""
-        self._shards.resign(index, leader_epoch)
 
     # -- members -------------------------------------------------------------------------------------
 
@@ -156,10 +123,7 @@ class GroupCoordinator:
             if error.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
                 return ErrorCode.NONE
             raise
-        effects = self._shards.effects()
-        code = slot.shard.heartbeat(call, effects)
-        self._shards.carry_out(slot, effects)
-        return code
+        return self._shards.decide(slot, slot.shard.heartbeat, call)
 
     async def consumer_heartbeat(self, call: ConsumerHeartbeatCall) -> ConsumerHeartbeatReply:
         """Waits until what it led to is committed to the log."""
@@ -170,18 +134,12 @@ class GroupCoordinator:
     def leave(self, group_id: str, leaving: Sequence[LeavingMember]) -> list[ErrorCode]:
         """One code for each of ``leaving``."""
         slot = self._slot(group_id)
-        effects = self._shards.effects()
-        codes = slot.shard.leave(group_id, leaving, effects)
-        self._shards.carry_out(slot, effects)
-        return codes
+        return self._shards.decide(slot, slot.shard.leave, group_id, leaving)
 
     def rebalance(self, group_id: str) -> bool:
         """Begin a rebalance that nothing calls for; False when there is no group with members."""
         slot = self._slot(group_id)
-        effects = self._shards.effects()
-        begun = slot.shard.rebalance(group_id, effects)
-        self._shards.carry_out(slot, effects)
-        return begun
+        return self._shards.decide(slot, slot.shard.rebalance, group_id)
 
     def expire_members(self, group_id: str, member_id: str | None = None) -> tuple[str, ...]:
         """Remove one member, or all, as if their sessions were over. Returns the ids of those removed."""
@@ -263,10 +221,7 @@ class GroupCoordinator:
 
     def delete_group(self, group_id: str) -> ErrorCode:
         slot = self._slot(group_id, may_be_empty=True)
-        effects = self._shards.effects()
-        code = slot.shard.delete_group(group_id, effects)
-        self._shards.carry_out(slot, effects)
-        return code
+        return self._shards.decide(slot, slot.shard.delete_group, group_id)
 
     def delete_offsets(
         self, group_id: str, partitions: Sequence[TopicPartition]
@@ -277,9 +232,7 @@ class GroupCoordinator:
             ApiError: also GROUP_ID_NOT_FOUND and NON_EMPTY_GROUP.
         """
         slot = self._slot(group_id)
-        effects = self._shards.effects()
-        code, codes = slot.shard.delete_offsets(group_id, partitions, effects)
-        self._shards.carry_out(slot, effects)
+        code, codes = self._shards.decide(slot, slot.shard.delete_offsets, group_id, partitions)
         if code is not ErrorCode.NONE:
             raise ApiError(code)
         return codes
@@ -318,9 +271,7 @@ class GroupCoordinator:
             group_ids = tuple(slot.shard.groups)
             for start in range(0, len(group_ids), SLICE):
                 for group_id in group_ids[start : start + SLICE]:
-                    effects = self._shards.effects()
-                    count += change(slot.shard, group_id, effects)
-                    self._shards.carry_out(slot, effects)
+                    count += self._shards.decide(slot, change, slot.shard, group_id)
                 await trio.lowlevel.checkpoint()
         return count
 
@@ -330,7 +281,7 @@ class GroupCoordinator:
         """Offsets may be kept under an empty group id, for the sake of old clients."""
         if not group_id and not may_be_empty:
             raise ApiError(ErrorCode.INVALID_GROUP_ID)
-        return self._shards.serving(coordinator_partition(group_id, self._partition_count()))
+        return self._serving(group_id)
 
 
 def _maker(

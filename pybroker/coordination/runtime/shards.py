@@ -59,6 +59,7 @@ class Shard(Protocol):
 
 S = TypeVar("S", bound=Shard)
 C = TypeVar("C")
+T = TypeVar("T")
 
 
 class Answer:
@@ -314,9 +315,12 @@ class Shards(Generic[S]):
         self.carry_out(slot, effects)
         return await answer.get()
 
-    def effects(self) -> Effects:
-        """For a decision that answers at once; what it notes down goes to :meth:`carry_out`."""
-        return Effects(self._now_ms())
+    def decide(self, slot: Slot[S], decision: Callable[..., T], *arguments: Any) -> T:
+        """What a decision answers that waits for nobody; ``decision`` gets its effects as last argument."""
+        effects = Effects(self._now_ms())
+        answer = decision(*arguments, effects)
+        self.carry_out(slot, effects)
+        return answer
 
     # -- carrying out --------------------------------------------------------------------------------
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import trio
 from attrs import evolve
 
-from pybroker.coordination.partitioning import coordinator_partition
+from pybroker.coordination.runtime.coordinator import Coordinator
 from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot, WriteMarkers
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.topics import TRANSACTION_STATE
@@ -17,7 +16,6 @@ from pybroker.model.topics import TRANSACTION_STATE
 if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.config.broker import BrokerConfig
     from pybroker.coordination.producer_ids import ProducerIds
-    from pybroker.coordination.runtime.log_port import CoordinatorLog
     from pybroker.coordination.transaction.calls import (
         EndCall,
         EndReply,
@@ -30,18 +28,17 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     )
     from pybroker.coordination.transaction.shard import TransactionShard
     from pybroker.instruments.clock import TimerQueue
-    from pybroker.model.ids import LeaderEpoch, TopicPartition
-    from pybroker.replication.replicas import LeadershipChange
+    from pybroker.model.ids import TopicPartition
 
 
-class TransactionCoordinator:
+class TransactionCoordinator(Coordinator["TransactionShard"]):
     """All transactional ids that this broker coordinates. :meth:`run` is its task.
 
     Every method may raise the ApiErrors COORDINATOR_NOT_AVAILABLE, COORDINATOR_LOAD_IN_PROGRESS and
     NOT_COORDINATOR, and those with a transactional id INVALID_REQUEST when it is empty.
 
     Args:
-        partition_count: how many partitions the transaction topic has, or will have.
+        partition_count: see :class:`Coordinator`.
         producer_ids: where new ids come from.
         record_version: see :class:`TransactionRules`.
     """
@@ -56,10 +53,7 @@ class TransactionCoordinator:
         write_markers: WriteMarkers,
         record_version: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._now_ms = now_ms
-        self._partition_count = partition_count
-        self._producer_ids = producer_ids
-        self._shards: Shards[TransactionShard] = Shards(
+        shards: Shards[TransactionShard] = Shards(
             TRANSACTION_STATE,
             _maker(config, record_version),
             now_ms,
@@ -67,40 +61,9 @@ class TransactionCoordinator:
             ShardSettings(append_timeout_ms=config.request_timeout_ms),
             write_markers,
         )
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Coordinates until cancelled."""
-        await self._shards.run(task_status=task_status)
-
-    def stop(self) -> None:
-        """Refuse everybody from now on: call it first when the broker stops."""
-        self._shards.stop()
-
-    # -- leadership ----------------------------------------------------------------------------------
-
-    async def loaded(self) -> None:
-        """Waits until the transactions of all partitions led by now are known."""
-        await self._shards.loaded()
-
-    def on_leadership(self, change: LeadershipChange) -> None:
-        """A partition changed hands; those of other topics are none of our business."""
-        partition = change.partition
-        if partition.tp.topic != TRANSACTION_STATE:
-            return
-        if change.is_leader:
-            from pybroker.coordination.runtime.partition_log import PartitionLog
-
-            self.lead(partition.tp.partition, PartitionLog(partition, partition.leader_epoch))
-        else:
-            self.resign(partition.tp.partition, partition.leader_epoch)
-
-    def lead(self, index: int, log: CoordinatorLog) -> None:
-        """Load a partition of the transaction topic, and coordinate its ids from then on."""
-        self._shards.lead(index, log)
-
-    def resign(self, index: int, leader_epoch: LeaderEpoch) -> None:
-        """Forget a partition's ids, unless the news is older than what is known."""
-        self._shards.resign(index, leader_epoch)
+        super().__init__(TRANSACTION_STATE, shards, partition_count)
+        self._now_ms = now_ms
+        self._producer_ids = producer_ids
 
     # -- producers -----------------------------------------------------------------------------------
 
@@ -149,10 +112,7 @@ class TransactionCoordinator:
     def time_out(self, transactional_id: str) -> bool:
         """Abort a transaction as if its time were over. False: there is none that could be aborted."""
         slot = self._slot(transactional_id)
-        effects = self._shards.effects()
-        was_open = slot.shard.time_out(transactional_id, effects)
-        self._shards.carry_out(slot, effects)
-        return was_open
+        return self._shards.decide(slot, slot.shard.time_out, transactional_id)
 
     def list_transactions(self, wanted: ListFilter) -> list[TransactionListing]:
         """Those of all partitions that this broker coordinates."""
@@ -165,14 +125,10 @@ class TransactionCoordinator:
 
     # -- finding -------------------------------------------------------------------------------------
 
-    def partition_of(self, transactional_id: str) -> int:
-        """The partition of the transaction topic that an id lives in."""
-        return coordinator_partition(transactional_id, self._partition_count())
-
     def _slot(self, transactional_id: str) -> Slot[TransactionShard]:
         if not transactional_id:
             raise ApiError(ErrorCode.INVALID_REQUEST)
-        return self._shards.serving(self.partition_of(transactional_id))
+        return self._serving(transactional_id)
 
 
 def _maker(config: BrokerConfig, record_version: Callable[[], int]) -> Callable[[], TransactionShard]:
