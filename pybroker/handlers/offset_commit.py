@@ -17,7 +17,7 @@ from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.commit_replies import CommitReplies
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.ids import TopicId, TopicPartition
+from pybroker.model.ids import TopicPartition
 from pybroker.model.values import frozen
 from pybroker.protocol.messages import OffsetCommitRequest, OffsetCommitResponse
 
@@ -42,28 +42,16 @@ class OffsetCommitHandler:
         replies = CommitReplies(
             OffsetCommitResponse.OffsetCommitResponseTopic, OffsetCommitResponse.OffsetCommitResponsePartition
         )
-        commits: dict[TopicPartition, CommittedOffset] = {}
-        topic_ids: dict[str, TopicId] = {}
         now_ms = self.now_ms()
         expiry_ms = _expiry(request, now_ms)
-        known = ctx.image.partition
-        for topic in request.topics:
-            name = _name(ctx, topic)
-            if name is None:
-                for partition in topic.partitions:
-                    unknown = TopicPartition("", partition.partition_index)
-                    replies.add(unknown, ErrorCode.UNKNOWN_TOPIC_ID, topic.topic_id)
-                continue
-            topic_ids[name] = topic.topic_id
-            for partition in topic.partitions:
-                tp = TopicPartition(name, partition.partition_index)
-                if known(tp) is None:
-                    replies.add(tp, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, topic.topic_id)
-                else:
-                    commits[tp] = _commit(partition, now_ms, expiry_ms)
+        by_id = ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS
+        commits = {
+            tp: _commit(asked, now_ms, expiry_ms)
+            for tp, asked in replies.existing(ctx.image, request.topics, by_id=by_id)
+        }
         codes = await self._keep(ctx, request, commits) if commits else {}
         for tp, code in codes.items():
-            replies.add(tp, code, topic_ids[tp.topic])
+            replies.add(tp, code)
         return OffsetCommitResponse(topics=replies.topics())
 
     async def _keep(
@@ -114,9 +102,3 @@ def _commit(
         now_ms if timestamp == NO_TIMESTAMP else timestamp,
         expiry_ms,
     )
-
-
-def _name(ctx: RequestContext, topic: OffsetCommitRequest.OffsetCommitRequestTopic) -> str | None:
-    if ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS:
-        return ctx.image.topic_names_by_id.get(bytes(topic.topic_id))
-    return topic.name

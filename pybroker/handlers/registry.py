@@ -132,7 +132,7 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         Route(25, 0, 4, add_offsets, "Write"),
         Route(26, 0, 5, LateHandler("end_txn", transactions), "Write"),
         Route(27, 0, 2, LateHandler("write_txn_markers", services.markers), "ClusterAction"),
-        Route(28, 0, 5, LateHandler("txn_offset_commit", groups, verifier, now_ms), "Read"),
+        Route(28, 0, 6, LateHandler("txn_offset_commit", groups, verifier, now_ms), "Read"),
         Route(29, 0, 3, LateHandler("describe_acls"), "Describe"),
         Route(30, 0, 3, LateHandler("describe_acls.ChangeAclsHandler"), "Alter"),
         Route(31, 0, 3, LateHandler("describe_acls.ChangeAclsHandler"), "Alter"),

@@ -1,12 +1,10 @@
-"""TxnOffsetCommit (key 28), versions 0 to 5: positions that count when a transaction commits.
+"""TxnOffsetCommit (key 28), versions 0 to 6: positions that count when a transaction commits.
 
 - Each partition has its own answer; topics that do not exist do not hinder the others.
 - Answered when the offsets are in the coordinator's log. They are unstable (OffsetFetch v7) until the marker.
 
 Versions: 2 leader epochs; 3 member and generation are checked (KIP-447); 4 TRANSACTION_ABORTABLE (KIP-890);
-5 adds the group to the transaction by itself.
-
-Left out: version 6, topic ids (KIP-1319).
+5 adds the group to the transaction by itself; 6 topic ids (KIP-1319).
 """
 
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from pybroker.protocol.messages import TxnOffsetCommitRequest, TxnOffsetCommitRe
 FIRST_VERSION_WITH_LOADING = 2
 FIRST_VERSION_WITH_ABORTABLE = 4
 FIRST_VERSION_THAT_ADDS = 5
+FIRST_VERSION_WITH_TOPIC_IDS = 6
 
 
 @frozen
@@ -41,19 +40,14 @@ class TxnOffsetCommitHandler:
             TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic,
             TxnOffsetCommitResponse.TxnOffsetCommitResponsePartition,
         )
-        commits: dict[TopicPartition, CommittedOffset] = {}
-        for topic in request.topics:
-            for partition in topic.partitions:
-                tp = TopicPartition(topic.name, partition.partition_index)
-                if ctx.image.partition(tp) is None:
-                    replies.add(tp, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-                else:
-                    commits[tp] = CommittedOffset(
-                        partition.committed_offset,
-                        partition.committed_leader_epoch,
-                        partition.committed_metadata or "",
-                        self.now_ms(),
-                    )
+        now_ms = self.now_ms()
+        by_id = ctx.api_version >= FIRST_VERSION_WITH_TOPIC_IDS
+        commits = {
+            tp: CommittedOffset(
+                asked.committed_offset, asked.committed_leader_epoch, asked.committed_metadata or "", now_ms
+            )
+            for tp, asked in replies.existing(ctx.image, request.topics, by_id=by_id)
+        }
         if commits:
             try:
                 codes = await self._keep(ctx, request, commits)
