@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId
-from pybroker.protocol import messages
 from pybroker.protocol.message_classes import Message
 from pybroker.replication.peer import Peer, PeerSettings, PeerUnreachable
-
-FIXED_VERSIONS: Mapping[type[Message], int] = {messages.WriteTxnMarkersRequest: 1}
-"""Sent without asking what the other broker speaks, as Kafka does; all else is negotiated."""
 
 
 def controller_peer_settings(broker_id: BrokerId, config: BrokerConfig) -> PeerSettings:
@@ -58,10 +54,7 @@ class TransactionPeers:
         kind = type(request)
         try:
             peer = await self._peer(broker_id, kind)
-            version = FIXED_VERSIONS.get(kind)
-            if version is None:
-                version = await peer.negotiated(kind)
-            return await peer.ask(request, version)
+            return await peer.ask(request, await peer.negotiated(kind))
         except PeerUnreachable as error:
             raise ApiError(ErrorCode.NETWORK_EXCEPTION, str(error)) from error
 

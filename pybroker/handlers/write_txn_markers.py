@@ -4,7 +4,8 @@
   leads. Answered when all of them are committed.
 - Offsets of the transaction count, or are gone, as soon as ``__consumer_offsets`` has the marker.
 
-Versions: 1 flexible; 2 the transaction version (KIP-1228), which changes nothing here.
+Versions: 1 flexible; 2 the transaction version (KIP-1228): from 2 on the end of a transaction raises the
+epoch, so a marker in the epoch of the records is late.
 """
 
 from pybroker.coordination.effects import TransactionMarker

@@ -32,6 +32,8 @@ NO_LEADER_EPOCH: LeaderEpoch = -1
 NO_LEADER: BrokerId = -1
 NO_PRODUCER_ID: ProducerId = -1
 NO_PRODUCER_EPOCH: ProducerEpoch = -1
+LAST_PRODUCER_EPOCH: ProducerEpoch = 0x7FFF
+"""Never given to a client, so that whoever has the epoch before can still be fenced."""
 
 
 class TopicPartition(NamedTuple):

@@ -110,6 +110,10 @@ class Log(LogFiles):
             producer_id, producer_epoch, sequence, self._context.now_ms()
         )
 
+    def check_bumped_marker(self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> None:
+        """See :meth:`ProducerState.check_bumped_marker`."""
+        self.producers.check_bumped_marker(producer_id, producer_epoch, self.log_end_offset)
+
     def _check_marker(self, header: BatchHeader, batch: memoryview, first: Offset) -> None:
         marker = read_end_transaction_marker(batch)
         if marker is not None:

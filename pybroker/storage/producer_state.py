@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pybroker.model.ids import NO_PRODUCER_EPOCH, Offset, ProducerEpoch, ProducerId
+from pybroker.model.ids import LAST_PRODUCER_EPOCH, NO_PRODUCER_EPOCH, Offset, ProducerEpoch, ProducerId
 from pybroker.records.control import ControlRecordType, EndTransactionMarker, read_end_transaction_marker
 from pybroker.records.header import (
     CONTROL_FLAG,
@@ -290,6 +290,26 @@ class ProducerState:
             raise TransactionCoordinatorFenced(
                 f"coordinator epoch {marker.coordinator_epoch} for producer {header.producer_id} at offset "
                 f"{offset} in {self._partition} is older than {entry.coordinator_epoch}"
+            )
+
+    def check_bumped_marker(
+        self, producer_id: ProducerId, producer_epoch: ProducerEpoch, offset: Offset
+    ) -> None:
+        """Whether the marker of a transaction whose end has raised the epoch may be appended (KIP-1228): a
+        marker in the epoch of the records themselves is late. One that is sent again after its transaction
+        has ended may.
+
+        Raises:
+            InvalidProducerEpoch: it may not.
+        """
+        entry = self._entries.get(producer_id)
+        if entry is None or producer_epoch > entry.producer_epoch:
+            return
+        is_repeated = entry.txn_first_offset < 0 or producer_epoch == LAST_PRODUCER_EPOCH
+        if producer_epoch < entry.producer_epoch or not is_repeated:
+            raise InvalidProducerEpoch(
+                f"epoch of a marker of producer {producer_id} at offset {offset} in {self._partition} is "
+                f"{producer_epoch}, not greater than the last seen epoch {entry.producer_epoch}"
             )
 
     # -- applying

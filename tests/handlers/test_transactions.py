@@ -25,6 +25,7 @@ from pybroker.protocol.messages import (
     InitProducerIdRequest,
     ListOffsetsRequest,
     ListTransactionsRequest,
+    MetadataRequest,
     OffsetFetchRequest,
     ProduceRequest,
     TxnOffsetCommitRequest,
@@ -347,6 +348,41 @@ async def test_offsets_of_a_group_that_was_not_added(client: WireClient, produce
     assert await producer.commit_offset(1, version=5) is NONE
 
 
+async def test_offsets_by_topic_id(client: WireClient, producer: Producer) -> None:
+    (topic,) = (
+        await client.ask(MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name=TOPIC)]), 12)
+    ).topics
+    unknown = b"x" * 16
+
+    def one(topic_id: bytes, partition: int) -> TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic:
+        place = TxnOffsetCommitRequest.TxnOffsetCommitRequestPartition(
+            partition_index=partition, committed_offset=7, committed_metadata=""
+        )
+        return TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic(topic_id=topic_id, partitions=[place])
+
+    request = TxnOffsetCommitRequest(
+        transactional_id=TXN,
+        group_id=GROUP,
+        producer_id=producer.producer_id,
+        producer_epoch=producer.epoch,
+        topics=[one(topic.topic_id, 0), one(topic.topic_id, 99), one(unknown, 0)],
+    )
+    answer = await client.ask(request, 6)
+    codes = {
+        (found.topic_id, partition.partition_index): partition.error_code
+        for found in answer.topics
+        for partition in found.partitions
+    }
+    assert codes == {
+        (topic.topic_id, 0): NONE,
+        (topic.topic_id, 99): ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        (unknown, 0): ErrorCode.UNKNOWN_TOPIC_ID,
+    }
+    assert await producer.end(version=5) is NONE
+    await settled(client)
+    assert await committed_offset(client, stable=True) == (7, NONE)
+
+
 async def test_offsets_of_somebody_who_is_no_member(client: WireClient, producer: Producer) -> None:
     await producer.add_offsets()
     stranger = {"member_id": "m", "generation_id_or_member_epoch": 1}
@@ -362,6 +398,32 @@ async def test_a_client_of_version_2_sends_only_produce_and_end_txn(
         assert producer.epoch == number + 1
     await settled(client)
     assert await read(client) == [b"0", b"2"]
+
+
+@pytest.mark.parametrize(
+    ("bump", "version", "code"),
+    [
+        (0, 1, NONE),
+        (0, 2, ErrorCode.INVALID_PRODUCER_EPOCH),
+        (1, 2, NONE),
+    ],
+)
+async def test_a_marker_that_has_to_raise_the_epoch(
+    client: WireClient, producer: Producer, bump: int, version: int, code: ErrorCode
+) -> None:
+    """In version 2 the request says how the transaction's client speaks (KIP-1228)."""
+    assert await producer.write(0, b"open", version=12) is NONE
+    marker = WriteTxnMarkersRequest.WritableTxnMarker(
+        producer_id=producer.producer_id,
+        producer_epoch=producer.epoch + bump,
+        transaction_result=False,
+        topics=[WriteTxnMarkersRequest.WritableTxnMarkerTopic(name=TOPIC, partition_indexes=[0])],
+        coordinator_epoch=0,
+        transaction_version=2,
+    )
+    for expected in (code, code):  # sent again it is no mistake either
+        written = (await client.ask(WriteTxnMarkersRequest(markers=[marker]), version)).markers[0].topics[0]
+        assert [one.error_code for one in written.partitions] == [expected]
 
 
 async def test_an_epoch_that_is_still_to_come_does_not_write_into_the_open_transaction(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pybroker.model.ids import LAST_PRODUCER_EPOCH
 from pybroker.records.policy import Origin
 from pybroker.storage.errors import (
     CorruptFile,
@@ -144,6 +145,26 @@ def test_a_marker_bumps_the_epoch_and_an_older_coordinator_is_fenced(open_at: Op
     with pytest.raises(InvalidProducerEpoch):
         log.append_as_leader(batch(1, producer=(1, 0, 2), transactional=True), 0)
     assert log.append_as_leader(batch(1, producer=(1, 1, 0), transactional=True), 0).first_offset == 3
+
+
+def test_where_transactions_raise_the_epoch_a_marker_in_that_of_the_records_is_late(open_at: OpenLog) -> None:
+    log = open_at()
+    log.check_bumped_marker(1, 3)
+    log.append_as_leader(batch(2, producer=(1, 3, 0), transactional=True), 0)
+    for late in (2, 3):
+        with pytest.raises(InvalidProducerEpoch):
+            log.check_bumped_marker(1, late)
+    log.check_bumped_marker(1, 4)
+    log.append_as_leader(marker(1, 4, commit=True), 0, Origin.COORDINATOR)
+    log.check_bumped_marker(1, 4)
+    with pytest.raises(InvalidProducerEpoch):
+        log.check_bumped_marker(1, 3)
+
+
+def test_the_last_epoch_cannot_be_raised_and_its_marker_is_taken(open_at: OpenLog) -> None:
+    log = open_at()
+    log.append_as_leader(batch(1, producer=(1, LAST_PRODUCER_EPOCH, 0), transactional=True), 0)
+    log.check_bumped_marker(1, LAST_PRODUCER_EPOCH)
 
 
 def test_a_marker_without_a_transaction_completes_nothing(open_at: OpenLog) -> None:

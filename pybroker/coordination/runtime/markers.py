@@ -119,6 +119,7 @@ class TransactionMarkers:
             try:
                 partition = self._replicas.leader(image, tp)
                 log = PartitionLog(partition, partition.leader_epoch)
+                log.check_marker(marker)
                 appended.append((tp, log, log.append(batch, all_replicas=True)[1]))
             except ApiError as error:
                 codes[tp] = error.code

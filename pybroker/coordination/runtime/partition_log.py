@@ -2,6 +2,8 @@
 
 import trio
 
+from pybroker.coordination.effects import TransactionMarker
+from pybroker.coordination.transaction.calls import TV_2
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
 from pybroker.model.values import frozen
@@ -63,6 +65,19 @@ class PartitionLog:
 
     def start_verification(self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> object | None:
         return self.partition.start_verification(producer_id, producer_epoch)
+
+    def check_marker(self, marker: TransactionMarker) -> None:
+        """What has to be asked about a marker beside what every append is asked.
+
+        Raises:
+            ApiError: INVALID_PRODUCER_EPOCH.
+        """
+        if marker.transaction_version < TV_2:
+            return
+        try:
+            self.partition.log.check_bumped_marker(marker.producer_id, marker.producer_epoch)
+        except StorageError as error:
+            raise api_error(error) from error
 
     def is_committed(self, end_offset: Offset) -> bool:
         partition = self.partition

@@ -17,9 +17,9 @@ from pybroker.coordination.transaction.states import (
     EndStep,
 )
 from pybroker.coordination.transaction.storing import Then, store
-from pybroker.coordination.transaction.transaction import LAST_EPOCH, Transaction
+from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
-from pybroker.model.ids import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, ProducerId
+from pybroker.model.ids import LAST_PRODUCER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, ProducerId
 from pybroker.model.values import frozen
 
 NEEDS_ID = EndReply(needs_id=True)
@@ -59,7 +59,10 @@ def _is_retry(txn: Transaction, producer: Producer) -> bool:
     """Whether the request was decided already, and the answer with the new epoch lost."""
     if producer.producer_id == txn.producer.producer_id:
         return producer.producer_epoch + 1 == txn.producer.producer_epoch
-    return producer == Producer(txn.metadata.previous_id, LAST_EPOCH - 1) and txn.producer.producer_epoch == 0
+    return (
+        producer == Producer(txn.metadata.previous_id, LAST_PRODUCER_EPOCH - 1)
+        and txn.producer.producer_epoch == 0
+    )
 
 
 def _refusal(txn: Transaction, producer: Producer, *, bumps: bool, is_retry: bool) -> ErrorCode:
@@ -110,7 +113,7 @@ def fence(txn: Transaction, rules: TransactionRules, effects: Effects, then: The
     """Raise the epoch and abort the open transaction, so that its producer is refused from now on. That of
     an attempt which could not be stored was given to nobody, and is used again."""
     producer = txn.producer
-    if not txn.has_failed_fence and producer.producer_epoch < LAST_EPOCH:
+    if not txn.has_failed_fence and producer.producer_epoch < LAST_PRODUCER_EPOCH:
         producer = producer._replace(producer_epoch=producer.producer_epoch + 1)
     txn.metadata = evolve(txn.metadata, producer=producer, last_epoch=NO_PRODUCER_EPOCH)
     _decide(
@@ -150,7 +153,7 @@ def _decide(
     if client_version >= TV_2:
         last_epoch = producer.producer_epoch
         # Only a fence can have led to the last epoch; the abort that follows needs no further one.
-        producer = producer._replace(producer_epoch=min(last_epoch + 1, LAST_EPOCH))
+        producer = producer._replace(producer_epoch=min(last_epoch + 1, LAST_PRODUCER_EPOCH))
     metadata = known.after(
         PREPARE_COMMIT if is_commit else PREPARE_ABORT,
         effects.now_ms,

@@ -10,11 +10,15 @@ from attrs import evolve
 
 from pybroker.coordination.transaction.calls import TV_0, TV_2, Producer, TransactionDescription
 from pybroker.coordination.transaction.states import EMPTY, PREVIOUS_STATES, TransactionState
-from pybroker.model.ids import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, ProducerEpoch, ProducerId, TopicPartition
+from pybroker.model.ids import (
+    LAST_PRODUCER_EPOCH,
+    NO_PRODUCER_EPOCH,
+    NO_PRODUCER_ID,
+    ProducerEpoch,
+    ProducerId,
+    TopicPartition,
+)
 from pybroker.model.values import frozen
-
-LAST_EPOCH: ProducerEpoch = 0x7FFF
-"""Never given to a client, so that whoever has the epoch before can still be fenced."""
 
 NO_TIME = -1
 
@@ -62,7 +66,7 @@ class TransactionMetadata:
 
 def is_exhausted(epoch: ProducerEpoch) -> bool:
     """Whether the epoch is the last that a client may have."""
-    return epoch >= LAST_EPOCH - 1
+    return epoch >= LAST_PRODUCER_EPOCH - 1
 
 
 class Transaction:

@@ -3,8 +3,8 @@
 import pytest
 
 from pybroker.coordination.transaction.calls import TV_2, EndReply, Producer
-from pybroker.coordination.transaction.transaction import LAST_EPOCH
 from pybroker.model.errors import ErrorCode
+from pybroker.model.ids import LAST_PRODUCER_EPOCH
 from tests.coordination.transaction.dialogue import A, Dialogue, marked
 
 FENCED, INVALID_STATE = ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_TXN_STATE
@@ -59,11 +59,11 @@ def test_an_answer_that_was_lost_is_given_again(client: Client, commit: bool) ->
 @pytest.mark.parametrize("commit", [True, False])
 def test_an_answer_with_a_new_id_that_was_lost_is_given_again(client: Client, commit: bool) -> None:
     talk = client.talk
-    client.producer = talk.skip_to(LAST_EPOCH - 1)
+    client.producer = talk.skip_to(LAST_PRODUCER_EPOCH - 1)
     client.write()
     reply = client.end(commit)
     assert reply == EndReply(producer=Producer(1001, 0))
-    assert marked(talk) == [(A, commit, LAST_EPOCH)]
+    assert marked(talk) == [(A, commit, LAST_PRODUCER_EPOCH)]
     assert client.end(commit) == reply
     talk.move()
     assert client.end(commit) == reply

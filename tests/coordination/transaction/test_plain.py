@@ -3,9 +3,8 @@
 import pytest
 
 from pybroker.coordination.transaction.calls import NOBODY, ListFilter, Producer
-from pybroker.coordination.transaction.transaction import LAST_EPOCH
 from pybroker.model.errors import ErrorCode
-from pybroker.model.ids import TopicPartition
+from pybroker.model.ids import LAST_PRODUCER_EPOCH, TopicPartition
 from tests.coordination.transaction.dialogue import TIMEOUT_MS, TXN, A, B, Dialogue, marked
 
 FENCED, CONCURRENT = ErrorCode.PRODUCER_FENCED, ErrorCode.CONCURRENT_TRANSACTIONS
@@ -88,9 +87,9 @@ def test_a_producer_goes_on_after_an_error_in_its_next_epoch(talk: Dialogue) -> 
 
 def test_used_up_epochs_bring_a_new_id(talk: Dialogue) -> None:
     talk.started()
-    last = talk.skip_to(LAST_EPOCH - 2)
+    last = talk.skip_to(LAST_PRODUCER_EPOCH - 2)
     producer = talk.started()
-    assert producer == Producer(1000, LAST_EPOCH - 1)
+    assert producer == Producer(1000, LAST_PRODUCER_EPOCH - 1)
     rotated = talk.started(expected=producer)
     assert rotated == Producer(1001, 0)
     assert talk.started(expected=producer) == Producer(1001, 0), "it may not have heard of its new id"
@@ -99,10 +98,10 @@ def test_used_up_epochs_bring_a_new_id(talk: Dialogue) -> None:
 
 def test_the_last_epoch_is_for_fencing(talk: Dialogue) -> None:
     talk.started()
-    producer = talk.skip_to(LAST_EPOCH - 1)
+    producer = talk.skip_to(LAST_PRODUCER_EPOCH - 1)
     talk.add(producer, A)
     assert code(talk.init()) is CONCURRENT
-    assert marked(talk) == [(A, False, LAST_EPOCH)]
+    assert marked(talk) == [(A, False, LAST_PRODUCER_EPOCH)]
     assert talk.started() == Producer(1001, 0)
 
 
