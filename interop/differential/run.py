@@ -29,6 +29,8 @@ SETTINGS = {
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
+    # Sessions that end during a run.
+    "group.min.session.timeout.ms": "500",
 }
 """What both are started with."""
 

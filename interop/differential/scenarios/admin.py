@@ -433,7 +433,10 @@ def log_dir_moves(world: World) -> None:
     def ask(path: str | Ref, *topics: tuple[str, list[int]]) -> AlterReplicaLogDirsRequest:
         return AlterReplicaLogDirsRequest(
             dirs=[
-                log_dir(path=path, topics=[named(name=name, partitions=indexes) for name, indexes in topics])
+                log_dir(
+                    path=path,  # type: ignore[arg-type]
+                    topics=[named(name=name, partitions=indexes) for name, indexes in topics],
+                )
             ]
         )
 

@@ -26,6 +26,7 @@ SESSION_MS = 300_000
 """Nobody's session ends during a run."""
 
 MEMBER_ID_REQUIRED_FROM = 4
+STATIC_MEMBERS_FROM = 5
 UNKNOWN = "nobody"
 
 
@@ -47,7 +48,7 @@ def join_request(
     )
     if version >= 1:
         request.rebalance_timeout_ms = SESSION_MS
-    if version >= 5:
+    if version >= STATIC_MEMBERS_FROM:
         request.group_instance_id = instance
     return request
 
@@ -101,7 +102,7 @@ def membership(world: World) -> None:
     world.create_topic(TOPIC, 3)
     for version in world.versions(11):
         _life(world, f"life-v{version}", version)
-        if version >= 5:
+        if version >= STATIC_MEMBERS_FROM:
             _static_life(world, f"static-v{version}", version)
 
 

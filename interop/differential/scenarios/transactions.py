@@ -161,7 +161,8 @@ class Producer:
             offsets = OffsetFetchRequest(group_id=GROUP, topics=topics, require_stable=stable)
             self.ask(f"{label}: offsets, stable {stable}", offsets, 9, 7)
         self.ask(f"{label}: describe", DescribeTransactionsRequest(transactional_ids=[self.txn]), 65, 0)
-        self.ask(f"{label}: list", ListTransactionsRequest(producer_id_filters=[self.id]), 66, 1)
+        listed = ListTransactionsRequest(producer_id_filters=[self.id])  # type: ignore[list-item]
+        self.ask(f"{label}: list", listed, 66, 1)
         asked = DescribeProducersRequest.TopicRequest(name=TOPIC, partition_indexes=[0, 1])
         self.ask(f"{label}: producers", DescribeProducersRequest(topics=[asked]), 61, 0)
 
