@@ -5,7 +5,7 @@ modules below are imported by the functions that first need them, and everywhere
 Whoever hosts partitions imports what these need while it loads them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 
 import trio
@@ -15,18 +15,10 @@ from pybroker.handlers.routes import Route
 from pybroker.protocol.apis import api_by_key
 from pybroker.protocol.codec import decoder, import_generators, parts_encoder
 
+FOR_CODECS = ("pickle", "pdb", "construct")
 LATE = (
-    # What others bring along goes first, so that no step is long.
-    *(
-        "pickle",
-        "pdb",
-        "construct.lib",
-        "construct",
-        "email.message",
-        "importlib.metadata",
-        "argparse",
-        "crc32c",
-    ),
+    # What a library brings along goes before it, so that no step is long.
+    *("email.message", "importlib.metadata", "argparse", "crc32c"),
     "pybroker.records.header",
     "pybroker.records.validation",
     "pybroker.storage.segments",
@@ -52,18 +44,32 @@ LATE = (
 )
 """In the order in which clients are likely to need them."""
 
-_HOT = ((18, 3), (3, 12), (0, 9), (0, 10), (1, 11), (1, 16), (22, 4), (2, 7), (10, 4), (8, 9), (12, 4))
-"""API keys and versions that today's clients begin with."""
+_FIRST = ((18, 3), (3, 12))
+_HOT = ((0, 9), (0, 10), (1, 11), (1, 16), (22, 4), (2, 7), (10, 4), (8, 9), (12, 4))
+"""API keys and versions that today's clients go on with, after those with which they begin."""
 
 
 async def warm(routes: Mapping[int, Route]) -> None:
-    """Imports what is late, and makes the handlers and codecs of the hottest messages; one in a turn."""
-    for name in LATE:
-        import_module(name)
-        await trio.lowlevel.checkpoint()
+    """Imports what is late, and makes the handlers and codecs of the hottest messages; one in a turn.
+
+    A client may be waiting for its first answer: what that takes goes first.
+    """
+    await _import(FOR_CODECS)
     for _ in import_generators():
         await trio.lowlevel.checkpoint()
-    for key, version in _HOT:
+    await _make(routes, _FIRST)
+    await _import(LATE)
+    await _make(routes, _HOT)
+
+
+async def _import(names: Iterable[str]) -> None:
+    for name in names:
+        import_module(name)
+        await trio.lowlevel.checkpoint()
+
+
+async def _make(routes: Mapping[int, Route], hot: Iterable[tuple[int, int]]) -> None:
+    for key, version in hot:
         handler = routes[key].handler
         if isinstance(handler, LateHandler):
             handler.made()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from pybroker.app.warming import LATE, warm
+from pybroker.app.warming import FOR_CODECS, LATE, warm
 from pybroker.handlers.api_versions import ApiVersions
 from pybroker.handlers.routes import Route
 from pybroker.protocol.apis import api_by_key
@@ -41,7 +41,7 @@ def test_a_node_without_partitions_starts_without_what_is_late(tmp_path: Path) -
     )
     loaded = set(ran.stdout.split())
     assert "pybroker.app.broker" in loaded
-    assert loaded & (set(LATE) - set(OF_OTHERS)) == set()
+    assert loaded & ({*FOR_CODECS, *LATE} - set(OF_OTHERS)) == set()
 
 
 async def test_warming_imports_all_of_it_and_lets_others_go_on_between() -> None:
@@ -59,5 +59,5 @@ async def test_warming_imports_all_of_it_and_lets_others_go_on_between() -> None
         nursery.start_soon(count)
         await warm(routes)
         nursery.cancel_scope.cancel()
-    assert set(LATE) <= sys.modules.keys()
+    assert {*FOR_CODECS, *LATE} <= sys.modules.keys()
     assert turns >= len(LATE)
