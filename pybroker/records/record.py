@@ -25,6 +25,12 @@ _NULL = b"\x01"
 _BEYOND = 1 << 40
 """A step out of any buffer: where a walk goes from a length that cannot be."""
 
+_STRETCH = 128
+"""So many records are stepped over one by one before it is asked whether the next ones are alike."""
+
+_GLANCE = 8
+"""How many records are looked at first; twice as many whenever all are alike."""
+
 # Steps from one record to the next, by the length's only byte, or by the sum of its first and its second.
 # A length is zig-zag encoded, so an odd first byte is negative.
 _STEP = [1 + (b >> 1) if not b & 1 and b >> 1 >= MIN_RECORD_BODY_BYTES else _BEYOND for b in range(128)]
@@ -54,19 +60,55 @@ def walk_lengths(buffer: Buffer, position: int, count: int) -> tuple[int, int]:
     """
     done = 0
     try:
-        for done in range(count):  # noqa: B007 (how far it came is the answer when the buffer ends)
-            byte = buffer[position]
-            if byte < 0x80:
-                position += _STEP[byte]
-            else:
-                high = buffer[position + 1]
-                if high < 0x80:
-                    position += _STEP_LOW[byte] + _STEP_HIGH[high]
+        while done < count:
+            start = done
+            for done in range(start, min(start + _STRETCH, count)):  # noqa: B007 (how far it came)
+                byte = buffer[position]
+                if byte < 0x80:
+                    position += _STEP[byte]
                 else:
-                    position = _long_step(buffer, position)
+                    high = buffer[position + 1]
+                    if high < 0x80:
+                        position += _STEP_LOW[byte] + _STEP_HIGH[high]
+                    else:
+                        position = _long_step(buffer, position)
+            done += 1
+            position, alike = _skip_alike(buffer, position, count - done)
+            done += alike
     except IndexError:
         return position, done
     return position, count
+
+
+def _skip_alike(buffer: Buffer, position: int, limit: int) -> tuple[int, int]:
+    """Step over records that are as long as the next one, as far as that shows at a glance: every so many
+    bytes the same length. Many producers send records of one size. Returns as :func:`walk_lengths`."""
+    if position + 1 >= len(buffer):
+        return position, 0
+    first, second = buffer[position], buffer[position + 1]
+    if first < 0x80:
+        length: tuple[int, ...] = (first,)
+        step = _STEP[first]
+    elif second < 0x80:
+        length = first, second
+        step = _STEP_LOW[first] + _STEP_HIGH[second]
+    else:
+        return position, 0
+    if position + step >= len(buffer) or buffer[position + step] != first:
+        return position, 0
+    done = 0
+    look = _GLANCE
+    while look := min(look, limit - done):
+        alike = look
+        for at, byte in enumerate(length, position):
+            seen = bytes(buffer[at : at + step * look : step])
+            alike = min(alike, len(seen) - len(seen.lstrip(bytes((byte,)))))
+        done += alike
+        position += step * alike
+        if alike < look:
+            break
+        look *= 2
+    return position, done
 
 
 def _long_step(buffer: Buffer, position: int) -> int:

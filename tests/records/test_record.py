@@ -1,7 +1,7 @@
 """Single records: walking and scanning agree, in whole buffers and in streams cut anywhere."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +18,7 @@ from pybroker.records.record import (
     stream_records,
     walk_lengths,
 )
+from pybroker.records.varint import decode_varint
 from tests.records.samples import record_lists
 
 
@@ -123,6 +124,34 @@ def test_lengths_of_every_width_are_walked(size: int) -> None:
     assert walk_lengths(data, 0, 3) == (len(data), 3)
     assert walk_lengths(memoryview(data), 0, 10) == (len(data), 3)
     check_lengths(iter([data]), 3)
+
+
+RUNS = st.lists(
+    st.tuples(st.sampled_from([0, 1, 56, 57, 100, 8190]), st.integers(1, 400)), min_size=1, max_size=6
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(RUNS, st.integers(0, 2_000), st.integers(-3, 3), st.sampled_from([bytes, memoryview]))
+def test_runs_of_records_of_one_size_are_walked_like_any_others(
+    runs: list[tuple[int, int]], cut: int, more: int, kind: Callable[[bytes], bytes | memoryview]
+) -> None:
+    data = b"".join(encode_record(0, 0, None, bytes(size)) * count for size, count in runs)
+    total = sum(count for _size, count in runs)
+    data = data[: max(len(data) - cut, 0)]
+    assert walk_lengths(kind(data), 0, max(total + more, 0)) == _walked_one_by_one(data, total + more)
+
+
+def _walked_one_by_one(data: bytes, count: int) -> tuple[int, int]:
+    position = done = 0
+    while done < count and position < len(data):
+        try:
+            length, after = decode_varint(data, position)
+        except (IndexError, ValueError):
+            break  # the length itself is cut
+        position = after + length
+        done += 1
+    return position, done
 
 
 def test_header_names_keep_bytes_that_are_no_text() -> None:
