@@ -22,6 +22,7 @@ from pybroker.coordination.runtime.verification import TransactionVerifier
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.leader_hints import current_leader
 from pybroker.handlers.produce_transactions import NOTHING_TO_CONFIRM, Confirmed, confirm
+from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicId, TopicPartition
 from pybroker.model.topics import is_internal
@@ -127,9 +128,14 @@ class ProduceHandler:
             )
         topics = []
         outcomes = []
+        pace = Pace()
         for topic, partitions in _asked(request):
             name = _topic_name(ctx, topic)
-            appended = [await self._append(ctx, request, name, data, confirmed) for data in partitions]
+            appended = []
+            for data in partitions:
+                if pace.is_over:
+                    await pace.rest()
+                appended.append(await self._append(ctx, request, name, data, confirmed))
             outcomes.extend(appended)
             topics.append(
                 ProduceResponse.TopicProduceResponse(

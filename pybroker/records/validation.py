@@ -47,7 +47,12 @@ MIN_BATCH_VERSION = 3
 
 MIN_ZSTD_VERSION = 7
 LONG_BYTES = 256 * 1024
+LONG_WALK_BYTES = 17 * 64 * 1024
+"""To decompress so much with a fast codec and step over the lengths takes 1 to 2 ms. To wait for a thread,
+when clients keep the processors busy, takes longer. It is a full batch of a client's defaults."""
+
 LONG_RECORDS = 2500
+LONG_UNPACKED_RECORDS = 20_000
 LONG_WALK_RECORDS = 50_000
 _SIGN_BIT = 1 << 63
 
@@ -137,7 +142,13 @@ def is_long(records: Buffer, policy: ValidationPolicy) -> bool:
         return policy.level >= ValidationLevel.STRUCTURE and count > LONG_WALK_RECORDS
     if codec > CompressionType.ZSTD or not (full or policy.level >= ValidationLevel.STRUCTURE):
         return False
-    return swells_beyond(CompressionType(codec), memoryview(records)[BATCH_HEADER_BYTES:], LONG_BYTES)
+    if full or codec == CompressionType.GZIP:
+        limit = LONG_BYTES
+    elif read_batch_header(records).record_count > LONG_UNPACKED_RECORDS:
+        return True
+    else:
+        limit = LONG_WALK_BYTES
+    return swells_beyond(CompressionType(codec), memoryview(records)[BATCH_HEADER_BYTES:], limit)
 
 
 def finish(

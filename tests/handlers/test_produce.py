@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pybroker.instruments.pace import Pace
 from pybroker.protocol.messages import ProduceRequest
 from pybroker.records.builder import build_batch
 from pybroker.records.header import Record
@@ -54,6 +55,25 @@ async def test_of_a_partition_named_twice_the_last_one_counts(client: WireClient
     (answer,) = await ask(client, ("orders", 0, batch(b"a", b"b")), ("orders", 0, batch(b"c")))
     assert (answer.error_code, answer.base_offset) == (0, 0)
     assert await produce(client, "orders", 0, 1) == 1
+
+
+async def test_others_have_their_turn_between_partitions_that_took_long(
+    client: WireClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests = []
+
+    class PaceThatIsAlwaysOver(Pace):
+        def __init__(self) -> None:
+            super().__init__(slice_s=0)
+
+        async def rest(self) -> None:
+            rests.append(self)
+            await super().rest()
+
+    monkeypatch.setattr("pybroker.handlers.produce.Pace", PaceThatIsAlwaysOver)
+    first, second = await ask(client, ("orders", 0, batch(b"a")), ("orders", 1, batch(b"b")))
+    assert (first.error_code, second.error_code) == (0, 0)
+    assert len(rests) == 2
 
 
 async def test_a_topic_without_partitions_is_not_answered(client: WireClient) -> None:

@@ -20,7 +20,13 @@ from pybroker.records.control import ControlRecordType, EndTransactionMarker, bu
 from pybroker.records.errors import InvalidRecords, NothingToAppend
 from pybroker.records.policy import Origin, ValidationLevel, ValidationPolicy
 from pybroker.records.refusals import MAX_RECORD_ERRORS
-from pybroker.records.validation import LONG_BYTES, is_long, validate_produce
+from pybroker.records.validation import (
+    LONG_BYTES,
+    LONG_UNPACKED_RECORDS,
+    LONG_WALK_BYTES,
+    is_long,
+    validate_produce,
+)
 from tests.records.samples import CODECS, NOW, SAMPLE, record_lists, sample_batch
 
 _FULL = ValidationPolicy(level=ValidationLevel.FULL)
@@ -159,8 +165,10 @@ def test_a_batch_that_grows_too_large_when_stored_is_refused() -> None:
 
 @pytest.mark.parametrize("level", [ValidationLevel.STRUCTURE, ValidationLevel.FULL])
 def test_a_batch_that_swells_beyond_the_ceiling_is_too_large(level: ValidationLevel) -> None:
-    batch = bytearray(build_batch([Record(0, NOW, b"k", bytes(500_000))], compression=CompressionType.ZSTD))
-    policy = ValidationPolicy(level=level, max_decompressed_bytes=400_000)
+    batch = bytearray(
+        build_batch([Record(0, NOW, b"k", bytes(2 * LONG_WALK_BYTES))], compression=CompressionType.ZSTD)
+    )
+    policy = ValidationPolicy(level=level, max_decompressed_bytes=LONG_WALK_BYTES)
     assert _refusal(batch, policy).code is ErrorCode.MESSAGE_TOO_LARGE
     assert is_long(batch, policy)
 
@@ -227,12 +235,29 @@ def test_an_ordinary_batch_is_not_long_at_the_default_level(codec: CompressionTy
 def test_a_batch_that_decompresses_to_much_is_long_unless_the_producer_is_trusted(
     codec: CompressionType,
 ) -> None:
-    batch = build_batch([Record(0, NOW, b"key", bytes(LONG_BYTES + 1))], compression=codec)
+    size = LONG_BYTES if codec is CompressionType.GZIP else LONG_WALK_BYTES
+    batch = build_batch([Record(0, NOW, b"key", bytes(size + 1))], compression=codec)
     assert is_long(batch, ValidationPolicy())
     assert not is_long(batch, ValidationPolicy(level=ValidationLevel.HEADER))
     assert is_long(
         batch, ValidationPolicy(level=ValidationLevel.HEADER, compression_type=CompressionType.NONE)
     )
+
+
+@pytest.mark.parametrize("codec", [CompressionType.SNAPPY, CompressionType.LZ4, CompressionType.ZSTD])
+def test_a_full_batch_of_a_clients_defaults_is_long_only_when_every_record_is_looked_at(
+    codec: CompressionType,
+) -> None:
+    records = [Record(index, NOW, None, b"%06d" % index * 16) for index in range(9_500)]
+    batch = build_batch(records, compression=codec)
+    assert not is_long(batch, ValidationPolicy())
+    assert is_long(batch, _FULL)
+
+
+def test_many_small_records_are_long_to_decompress() -> None:
+    records = [Record(index, NOW, None, b"") for index in range(LONG_UNPACKED_RECORDS + 1)]
+    assert is_long(build_batch(records, compression=CompressionType.LZ4), ValidationPolicy())
+    assert not is_long(build_batch(records[1:], compression=CompressionType.LZ4), ValidationPolicy())
 
 
 def test_many_records_or_much_to_compress_are_long() -> None:
