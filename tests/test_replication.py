@@ -104,6 +104,14 @@ async def test_what_is_acknowledged_by_all_is_on_all(tmp_path: Path) -> None:
         assert same_bytes(cluster, TP)
 
 
+async def test_records_are_flushed_on_all_replicas_before_they_are_acknowledged(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster:
+        await create_topic(cluster, configs={"flush.messages": "2"})
+        assert (await produce(cluster, b"a", b"b")).error_code == 0
+        durable = {one: cluster.replica(TP, one).log.recovery_point for one in cluster.brokers}
+        assert durable == {0: 2, 1: 2, 2: 2}
+
+
 async def test_another_replica_leads_when_the_leader_dies_and_the_old_one_catches_up(tmp_path: Path) -> None:
     async with running_cluster(tmp_path) as cluster:
         await create_topic(cluster)

@@ -342,7 +342,6 @@ class Broker:
             features=lambda: features_of(config, self.image),
             persona=persona_of(config.pybroker_persona, config.pybroker_api_versions),
             old_offsets=OldOffsets(session),
-            storage=self._storage,
             controller=control.controller,
             controller_api=control.api,
             topics=control.topics,

@@ -38,7 +38,6 @@ from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas
 from pybroker.replication.storage_errors import api_error
 from pybroker.replication.waiters import waiting_on
-from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import StorageError
 from pybroker.storage.log import AppendInfo
 
@@ -106,7 +105,6 @@ class _Outcome:
 @frozen
 class ProduceHandler:
     replicas: Replicas
-    storage: StorageContext
     now_ms: Callable[[], int]
     verifier: TransactionVerifier
 
@@ -174,7 +172,7 @@ class ProduceHandler:
             info = _append_as_leader(partition, batch, request.acks, confirmed.guards.get(tp))
             outcome.leadership = partition.leadership
             if partition.log.flush_is_due:
-                await flush(partition.log, self.storage)
+                await flush(partition.log)
         except NothingToAppend:
             reply.log_start_offset = UNKNOWN_OFFSET
         except InvalidRecords as error:

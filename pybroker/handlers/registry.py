@@ -38,7 +38,6 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.metadata.publisher import Publisher
     from pybroker.replication.log_dir_moves import LogDirMoves
     from pybroker.replication.replicas import Replicas
-    from pybroker.storage.context import StorageContext
     from pybroker.storage.log_manager import LogManager
 
 
@@ -64,7 +63,6 @@ class Services:
     features: Callable[[], Features]
     persona: Persona
     old_offsets: OldOffsets
-    storage: StorageContext
     controller: Controller
     controller_api: ControllerApi
     topics: TopicsAdmin
@@ -100,7 +98,7 @@ def build_registry(services: Services) -> tuple[Route, ...]:
         "offset_commit", groups, services.old_offsets, config.offset_metadata_max_bytes, now_ms
     )
     transactions, verifier = services.transactions, services.verifier
-    produce = LateHandler("produce", replicas, services.storage, now_ms, verifier)
+    produce = LateHandler("produce", replicas, now_ms, verifier)
     init_producer_id = LateHandler("init_producer_id", services.producer_ids, transactions)
     add_offsets = LateHandler("add_offsets_to_txn", transactions, services.offsets_partitions)
     update_metadata = UpdateMetadataHandler(services.publisher, orders, groups.on_partitions_deleted)

@@ -6,25 +6,22 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from pybroker.storage.errors import LogDirFailed
-
 if TYPE_CHECKING:  # app/warming.py says what is late
-    from pybroker.storage.context import StorageContext
+    from pybroker.model.ids import Offset
     from pybroker.storage.log import Log
 
 
-async def flush(log: Log, storage: StorageContext) -> None:
-    """Make everything appended so far durable.
+async def flush(log: Log, up_to: Offset | None = None) -> None:
+    """Make everything before ``up_to`` durable; by default all that was appended so far.
 
     Raises:
         LogDirFailed: the disk failed; its log directory is offline now.
     """
-    job = log.prepare_flush()
+    job = log.prepare_flush(up_to)
     if job is None:
         return
     try:
         await trio.to_thread.run_sync(job.run)
     except OSError as error:
-        storage.on_failure(log.log_dir, error)
-        raise LogDirFailed(log.log_dir, error) from error
+        log.flush_failed(error)
     log.flush_done(job)

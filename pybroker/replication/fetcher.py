@@ -16,6 +16,7 @@ from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerId, TopicId, TopicPartition
 from pybroker.protocol import messages
+from pybroker.replication.disk import flush
 from pybroker.replication.following import Following, Progress
 from pybroker.replication.leader_session import Asked, LeaderSession, SessionRequest
 from pybroker.replication.peer import Peer, PeerSettings, PeerUnreachable
@@ -219,6 +220,8 @@ class Fetcher:
                 if following is None:
                     continue
                 progress = following.take(data)
+                if progress is Progress.GO_ON and following.partition.log.flush_is_due:
+                    progress = await _make_durable(following)
                 if progress is Progress.OUT_OF_RANGE:
                     out_of_range.append(following)
                 else:
@@ -314,6 +317,15 @@ def _topics(
             )
         )
     return list(topics.values())
+
+
+async def _make_durable(following: Following) -> Progress:
+    """``flush.messages`` counts on every replica: our next fetch tells the leader that we have them."""
+    try:
+        await flush(following.partition.log)
+    except StorageError as error:
+        return following.failed(error)
+    return Progress.GO_ON
 
 
 def _forgotten(

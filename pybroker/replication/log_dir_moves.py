@@ -172,7 +172,7 @@ class LogDirMoves:
                     partition.replace_log(self.logs.replace_with_future(partition.tp))
                     return True
                 rest, flushes = 0, flushes + 1
-                await flush(copy.copy, self.storage)
+                await flush(copy.copy)
             else:
                 piece = await self._next_piece(copy)
                 if not self._is_wanted(partition, copy):

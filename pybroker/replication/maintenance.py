@@ -24,10 +24,12 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.replication.cleaner import LogCleaner
     from pybroker.replication.replicas import Replicas
     from pybroker.storage.context import StorageContext
+    from pybroker.storage.log import Log
     from pybroker.storage.log_manager import LogManager
 
 logger = logging.getLogger(__name__)
 
+SEALED_INTERVAL_MS = 1000
 TRASH_INTERVAL_MS = 1000
 PRODUCER_EXPIRY_INTERVAL_MS = 600_000
 
@@ -54,6 +56,7 @@ class Maintenance:
         config = self.config
         jobs: tuple[tuple[str, int, Callable[[], Awaitable[None]]], ...] = (
             ("flush", config.log_flush_scheduler_interval_ms, self.flush),
+            ("flush of sealed segments", SEALED_INTERVAL_MS, self.flush_sealed),
             ("retention", config.log_retention_check_interval_ms, self.apply_retention),
             ("checkpoint", config.log_flush_offset_checkpoint_interval_ms, self.checkpoint),
             (
@@ -89,17 +92,34 @@ class Maintenance:
         await self.cleaner().run_round()
 
     async def flush(self) -> None:
-        """Make durable what was sealed, and logs whose ``flush.ms`` is over."""
+        """Make logs durable whose ``flush.ms`` is over."""
         for log in self.logs.logs_to_flush(self.clock.now_ms()):
-            await flush(log, self.storage)
+            await self._flush(log, log.log_end_offset)
+
+    async def flush_sealed(self) -> None:
+        """Make durable what was sealed since the last time."""
+        for log in self.logs.take_sealed():
+            await self._flush(log, log.segments.active.base_offset)
+
+    async def _flush(self, log: Log, up_to: Offset) -> None:
+        try:
+            await flush(log, up_to)
+        except StorageError as error:
+            logger.error("flush of %s: %s", log.topic_partition, error)
 
     async def apply_retention(self) -> None:
         """Delete old segments by time, size and log start offset; never beyond the high watermark."""
         for partition in list(self.replicas):
-            deleted, reason = partition.log.apply_retention(partition.high_watermark)
+            try:
+                deleted, reason = partition.log.apply_retention(partition.high_watermark)
+            except StorageError as error:
+                # Others still have something to give up: on a full disk that is what makes room.
+                logger.error("retention of %s: %s", partition.tp, error)
+                continue
+            finally:
+                await trio.lowlevel.checkpoint()
             if deleted:
                 logger.info("%s: deleted %d segments: %s", partition.tp, deleted, reason)
-            await trio.lowlevel.checkpoint()
 
     async def checkpoint(self) -> None:
         """Write recovery points and log start offsets."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, field
 
+from pybroker.model.ids import TopicPartition
 from pybroker.model.values import define
 from pybroker.storage.files import Files, system_files
 from pybroker.storage.handles import HandlePool, default_handle_limit
@@ -104,6 +105,8 @@ class StorageContext:
     )
     index_cache: IndexCache = field(factory=IndexCache)
     trash: Trash = field(factory=Trash)
+    sealed: set[TopicPartition] = field(factory=set)
+    """Whose logs have rolled: what was sealed waits to be made durable, so that recovery need not read it."""
     on_failure: Callable[[str, OSError], None] = _ignore_failure
     on_cut: "Callable[[Log], None]" = _ignore_cut
     """Told of a log that was cut below what its checkpoints on disk say, before it grows again."""

@@ -197,6 +197,7 @@ class LogFiles:
             self._append_failed(error)
         self._segments.add(segment)
         self._context.index_cache.sealed(sealed)
+        self._context.sealed.add(self.topic_partition)
         self._set_config(self._config)
 
     def _new_segment(self, base_offset: Offset) -> Segment:
@@ -275,11 +276,6 @@ class LogFiles:
         append."""
         return self.unflushed_messages >= self._config.flush_messages
 
-    @property
-    def has_sealed_unflushed(self) -> bool:
-        """Whether a sealed segment waits for its flush."""
-        return self._segments.active.base_offset > self.recovery_point
-
     def prepare_flush(self, up_to: Offset | None = None) -> FlushJob | None:
         """What must be synced so that everything before ``up_to`` (default: the end) is durable; None if
         nothing.
@@ -313,6 +309,14 @@ class LogFiles:
         if job.cuts == self._cuts:
             self.recovery_point = max(self.recovery_point, job.offset)
         self.last_flush_ms = self._context.now_ms()
+
+    def flush_failed(self, error: OSError) -> NoReturn:
+        """The job has failed: nothing is known to be durable.
+
+        Raises:
+            LogDirFailed: always.
+        """
+        self._fail(error)
 
     def flush(self) -> None:
         """Makes everything durable, blocking."""

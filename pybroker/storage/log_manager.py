@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -235,28 +235,19 @@ class LogManager(LogLoading):
         """Takes the log directory offline that a path is in."""
         self._take_offline(self._dir_of(path), error)
 
-    def apply_retention(self, high_watermark_of: Callable[[TopicPartition], Offset]) -> int:
-        """One round over all logs; returns how many segments went."""
-        count = 0
-        for log in list(self._logs.current.values()):
-            try:
-                deleted, reason = log.apply_retention(high_watermark_of(log.topic_partition))
-            except StorageError as error:
-                logger.error("retention of %s failed: %s", log.topic_partition, error)
-                continue
-            if deleted:
-                logger.info("%s: deleted %d segments, %s", log.topic_partition, deleted, reason)
-            count += deleted
-        return count
-
     def logs_to_flush(self, now_ms: int) -> list[Log]:
-        """Logs with sealed segments not yet durable, or whose ``flush.ms`` is over."""
+        """Logs whose ``flush.ms`` is over."""
         return [
             log
             for log in self._logs.current.values()
-            if log.has_sealed_unflushed
-            or (log.unflushed_messages > 0 and now_ms - log.last_flush_ms >= log.config.flush_ms)
+            if log.unflushed_messages > 0 and now_ms - log.last_flush_ms >= log.config.flush_ms
         ]
+
+    def take_sealed(self) -> list[Log]:
+        """Logs that have rolled since they were last taken, and are still there."""
+        sealed, self._context.sealed = self._context.sealed, set()
+        found = (logs.get(tp) for tp in sealed for logs in (self._logs.current, self._logs.future))
+        return [log for log in found if log is not None]
 
     def checkpoint(self) -> None:
         """Writes recovery points and log start offsets of every online directory (every 60 s, and at

@@ -1,5 +1,6 @@
 """Partitions on real logs in a temporary directory, for the tests of this room."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define, field
@@ -13,6 +14,7 @@ from pybroker.replication.partition import Partition, PartitionState, open_parti
 from pybroker.replication.replicas import LeadershipChange, Replicas
 from pybroker.replication.topic_settings import partition_settings
 from pybroker.storage.context import StorageContext
+from pybroker.storage.files import Files, system_files
 from pybroker.storage.log_manager import LogManager
 
 TP = TopicPartition("orders", 0)
@@ -41,12 +43,14 @@ class Host:
     topic_configs: dict[str, dict[str, str]] = field(factory=dict)
     changes: list[LeadershipChange] = field(factory=list)
     followed: dict[TopicPartition, BrokerId] = field(factory=dict)
+    now_ms: Callable[[], int] = lambda: NOW_MS
+    files: Files = field(factory=system_files)
     logs: LogManager = field(init=False)
     replicas: Replicas = field(init=False)
     broker_epoch: int = 10
 
     def __attrs_post_init__(self) -> None:
-        self.logs = LogManager([str(self.folder)], StorageContext(now_ms=lambda: NOW_MS))
+        self.logs = LogManager([str(self.folder)], StorageContext(now_ms=self.now_ms, files=self.files))
         self.logs.lock()
         self.logs.load()
         self.replicas = Replicas(

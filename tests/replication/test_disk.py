@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from pybroker.replication.disk import flush
-from pybroker.storage.context import StorageContext
-from tests.replication.hosts import NOW_MS, TOPIC_ID, TP, Host, batch, leading
+from tests.replication.hosts import TOPIC_ID, TP, Host, batch, leading
 
 
 async def test_a_flush_moves_the_recovery_point_to_the_log_end(tmp_path: Path) -> None:
@@ -12,7 +11,7 @@ async def test_a_flush_moves_the_recovery_point_to_the_log_end(tmp_path: Path) -
     partition.make_leader(leading())
     partition.append(batch(b"a", b"b"))
     assert partition.log.recovery_point == 0
-    await flush(partition.log, StorageContext(now_ms=lambda: NOW_MS))
+    await flush(partition.log)
     assert partition.log.recovery_point == 2
 
 
