@@ -31,6 +31,7 @@ SETTINGS = {
     "group.initial.rebalance.delay.ms": "0",
     # Sessions that end during a run.
     "group.min.session.timeout.ms": "500",
+    "group.max.size": "4",
 }
 """What both are started with."""
 

@@ -51,7 +51,7 @@ def settle(group: Group, *members: Member) -> None:
 
 def several_members(world: World) -> None:
     for version in world.versions(11):
-        for scenario in (_meeting, _again, _changes, _protocols, _departures, _half_way):
+        for scenario in (_meeting, _again, _changes, _protocols, _departures, _half_way, _full):
             scenario(world, version)
         if version >= STATIC_MEMBERS_FROM:
             for scenario in (_replaced, _replaced_amid):
@@ -236,6 +236,29 @@ def _half_way(world: World, version: int) -> None:
     group.generation += 1
     group.sync("b syncs", b, b)
     group.describe("b is alone")
+    group.end()
+
+
+def _full(world: World, version: int) -> None:
+    """One more than ``group.max.size``: at rest, while the group joins, and before it has its assignment."""
+    group = Group(world, "full", version)
+    members = stable(group, "a", "b", "c", "d")
+    leader, *others = members
+    late = group.member("e")
+    group.ask("one too many", group.join_request(late), 11, wrong=True)
+    group.beat("one was too many", *members)
+    group.send_join(leader)
+    group.until_rebalancing(others[0])
+    group.leave("d leaves amid", others[-1])
+    group.gone(others[-1], late)
+    for other in others[:-1]:
+        group.send_join(other)
+    group.receive_joins("without d", *members[:-1])
+    settle(group, *members[:-1])
+    newer, newest = group.member("newer"), group.member("newest")
+    group.rebalance("newer takes d's place", *members[:-1], newer)
+    group.ask("one too many before the sync", group.join_request(newest), 11, wrong=True)
+    group.describe("full again")
     group.end()
 
 
