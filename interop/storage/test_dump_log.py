@@ -98,10 +98,12 @@ def managed(path: Path) -> LogManager:
     return manager
 
 
-def dump(*arguments: str) -> str:
+def dump(*arguments: str, tools: str = "tools-3.9") -> str:
+    """What kafka-dump-log of a version set prints."""
+    package = "kafka.tools" if tools == "tools-3.9" else "org.apache.kafka.tools"
     command = [
-        require_tool("java", "default-jdk-headless"), "-Xmx192m", "-cp", maven.class_path("tools-3.9"),
-        "kafka.tools.DumpLogSegments", *arguments,
+        require_tool("java", "default-jdk-headless"), "-Xmx192m", "-cp", maven.class_path(tools),
+        f"{package}.DumpLogSegments", *arguments,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
