@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import pytest
 import trio
 
 from pybroker.app import Broker
 from pybroker.model.errors import ErrorCode
 from pybroker.protocol.apis import api_by_key
-from pybroker.protocol.messages import FetchRequest
-from pybroker.records.batch import read_batch_header
+from pybroker.protocol.messages import CreateTopicsRequest, FetchRequest
+from pybroker.records.batch import CompressionType, iter_records, read_batch_header
+from pybroker.records.layout import MAGIC_POSITION
+from pybroker.records.legacy import iter_message_set
 from tests.handlers.producing import produce
 from tests.support.broker import WireClient
 
@@ -26,8 +29,8 @@ def request(*offsets: int, topic: str = "orders", **fields: Any) -> FetchRequest
     return FetchRequest(max_wait_ms=0, min_bytes=1, topics=[asked], **fields)
 
 
-async def fetch(client: WireClient, asked: FetchRequest) -> list[Any]:
-    response = await client.ask(asked, VERSION)
+async def fetch(client: WireClient, asked: FetchRequest, version: int = VERSION) -> list[Any]:
+    response = await client.ask(asked, version)
     return [partition for topic in response.responses for partition in topic.partitions]
 
 
@@ -109,3 +112,40 @@ async def test_a_broker_that_stops_answers_its_long_polls_at_once(broker: Broker
         with trio.fail_after(4):
             response = await client.receive(api, VERSION)
     assert [len(one.records) for topic in response.responses for one in topic.partitions] == [0]
+
+
+@pytest.mark.parametrize(("version", "magic"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)])
+async def test_old_consumers_get_the_format_that_they_know(
+    client: WireClient, version: int, magic: int
+) -> None:
+    await produce(client, "orders", 0, 3, compression=CompressionType.GZIP)
+    (found,) = await fetch(client, request(1), version)
+    records = bytes(found.records)
+    assert (found.error_code, found.high_watermark, records[MAGIC_POSITION]) == (0, 3, magic)
+    read = iter_records(records) if magic == 2 else iter_message_set(records)
+    assert [(record.offset, record.key, record.value) for record in read if record.offset > 0] == [
+        (offset, b"key", b"value") for offset in (1, 2)
+    ]
+
+
+async def test_what_cannot_or_may_not_be_converted_is_refused(client: WireClient) -> None:
+    for topic, key, value in (
+        ("none", "message.downconversion.enable", "false"),
+        ("zstd", "compression.type", "zstd"),
+    ):
+        config = CreateTopicsRequest.CreatableTopicConfig(name=key, value=value)
+        asked = CreateTopicsRequest.CreatableTopic(
+            name=topic, num_partitions=1, replication_factor=1, configs=[config]
+        )
+        created = await client.ask(CreateTopicsRequest(topics=[asked], timeout_ms=5000))
+        assert created.topics[0].error_code == 0
+        await produce(client, topic, 0, 1)
+    for topic, version, code in (
+        ("none", 3, ErrorCode.UNSUPPORTED_VERSION),
+        ("none", 4, ErrorCode.NONE),
+        ("zstd", 3, ErrorCode.UNSUPPORTED_COMPRESSION_TYPE),
+        ("zstd", 9, ErrorCode.UNSUPPORTED_COMPRESSION_TYPE),
+        ("zstd", 10, ErrorCode.NONE),
+    ):
+        (found,) = await fetch(client, request(0, topic=topic), version)
+        assert (found.error_code, bool(found.records)) == (code, code == ErrorCode.NONE), (topic, version)

@@ -5,8 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
+from pybroker.config.broker import BrokerConfig
+from pybroker.config.topic import TopicConfig
+from pybroker.model.ids import ZERO_TOPIC_ID
 from pybroker.records.header import Record
 from pybroker.records.policy import Origin
+from pybroker.replication.partition import Partition, open_partition
+from pybroker.replication.topic_settings import partition_settings
 from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
 from pybroker.storage.handles import HandlePool
@@ -18,6 +23,8 @@ from tests.support.memory_files import MemoryFiles, PowerCut
 
 LOG_DIR = "/data"
 DIRECTORY = f"/data/{PARTITION}"
+BROKER = BrokerConfig.from_properties({})
+SETTINGS = partition_settings(PARTITION, TopicConfig.from_overrides(BROKER, {}), BROKER)
 CONFIG = LogConfig(segment_bytes=1500, index_interval_bytes=200, retention_bytes=3000, retention_ms=-1)
 
 
@@ -73,6 +80,14 @@ class Broker:
         checkpoints.write_offsets(
             self.files, LOG_DIR, names.LOG_START_CHECKPOINT, {PARTITION: self.log.log_start_offset}
         )
+        checkpoints.write_offsets(
+            self.files, LOG_DIR, names.HIGH_WATERMARK_CHECKPOINT, {PARTITION: self.log.log_end_offset}
+        )
+
+    def partition(self) -> Partition:
+        """As the broker serves it after a start."""
+        found = checkpoints.read_offsets(self.files, LOG_DIR, names.HIGH_WATERMARK_CHECKPOINT)
+        return open_partition(PARTITION, ZERO_TOPIC_ID, 0, self.log, SETTINGS, found.get(PARTITION, 0))
 
 
 def writing(broker: Broker) -> None:
@@ -140,7 +155,9 @@ def check(before: Broker, files: MemoryFiles, *, killed: bool) -> None:
     """The next start finds what was promised, and the log works."""
     broker = Broker(files, clean=False)
     log, clock = broker.log, before.acknowledged
-    assert log.log_start_offset <= (log.first_unstable_offset or log.log_end_offset) <= log.log_end_offset
+    partition = broker.partition()
+    assert log.log_start_offset <= partition.last_stable_offset
+    assert partition.last_stable_offset <= partition.high_watermark <= log.log_end_offset
     found = all_records(log)
     assert [record.offset for record in found] == list(range(log.log_start_offset, log.log_end_offset))
     promised = {record.offset: record for record in clock}
