@@ -124,15 +124,6 @@ class LogManager(LogLoading):
             self.checkpoint_cleaned(log.log_dir)
         return True
 
-    def mark_stray(self, topic_partition: TopicPartition) -> None:
-        """Renames a replica that nobody assigned to this broker to ``-stray``, so that it can be looked
-        at."""
-        log = self._logs.current.pop(topic_partition)
-        renamed = names.renamed_directory(topic_partition, DirectoryKind.STRAY)
-        log.move_directory(join(log.log_dir, renamed))
-        log.close_handles()
-        self._logs.stray[topic_partition] = log.directory
-
     # -- moves between directories (KIP-113)
 
     def future(self, topic_partition: TopicPartition) -> Log | None:

@@ -53,6 +53,14 @@ def test_broker_keys_with_other_names_become_topic_values() -> None:
     assert topic.segment_index_bytes == 4096
 
 
+@pytest.mark.parametrize(("policy", "closed_after_ms"), [("compact", 5000), ("delete", 9000)])
+def test_a_compacted_log_closes_its_segment_for_the_cleaner_in_time(
+    policy: str, closed_after_ms: int
+) -> None:
+    values = {"cleanup.policy": policy, "segment.ms": "9000", "max.compaction.lag.ms": "5000"}
+    assert TopicConfig.from_overrides(DEFAULT_BROKER, values).max_segment_ms == closed_after_ms
+
+
 def test_a_topics_own_values_win() -> None:
     topic = TopicConfig.from_overrides(DEFAULT_BROKER, {"cleanup.policy": "compact", "retention.ms": "-1"})
     assert (topic.compact, topic.delete, topic.retention_ms) == (True, False, -1)

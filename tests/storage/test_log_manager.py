@@ -229,12 +229,12 @@ def test_a_deleted_partition_is_renamed_now_and_removed_later_even_over_a_restar
     again.release()
 
 
-def test_a_stray_replica_is_put_aside_and_stays_there(tmp_path: Path) -> None:
+def test_a_stray_replica_that_kafka_has_put_aside_stays_there(tmp_path: Path) -> None:
     made = manager(tmp_path)
     made.load()
-    made.create(ZERO)
-    made.mark_stray(ZERO)
+    log = made.create(ZERO)
     made.close()
+    Path(log.directory).rename(tmp_path / names.renamed_directory(ZERO, names.DirectoryKind.STRAY))
     again = manager(tmp_path)
     again.load()
     assert again.get(ZERO) is None
