@@ -8,6 +8,7 @@ import heapq
 import logging
 import time
 from collections.abc import Callable, Collection
+from weakref import WeakSet
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Clock:
 class Timer:
     """One callback that is due at a broker time. Made by :meth:`TimerQueue.schedule` only."""
 
-    __slots__ = ("_queue", "callback", "kind", "when_ms")
+    __slots__ = ("__weakref__", "_queue", "callback", "kind", "when_ms")
 
     def __init__(self, queue: "TimerQueue", kind: str, when_ms: int, callback: Callable[[], None]) -> None:
         self._queue: TimerQueue | None = queue
@@ -200,3 +201,25 @@ class TimerQueue:
             self._heap[:] = [entry for entry in self._heap if entry[2].is_pending]
             heapq.heapify(self._heap)
             self._cancelled = 0
+
+
+class BorrowedTimers(TimerQueue):
+    """For one of several who share a queue, and who may end before the others: nothing of it fires then."""
+
+    __slots__ = ("_lender", "_own")
+
+    def __init__(self, lender: TimerQueue) -> None:
+        super().__init__()
+        self._lender = lender
+        self._own: WeakSet[Timer] = WeakSet()
+
+    def schedule(self, kind: str, when_ms: int, callback: Callable[[], None]) -> Timer:
+        """As of the shared queue, which fires it."""
+        timer = self._lender.schedule(kind, when_ms, callback)
+        self._own.add(timer)
+        return timer
+
+    def cancel_all(self) -> None:
+        """Its borrower is gone."""
+        for timer in list(self._own):
+            timer.cancel()

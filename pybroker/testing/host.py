@@ -20,7 +20,7 @@ from pybroker.app.broker import Broker
 from pybroker.config.broker import BrokerConfig
 from pybroker.control.operations import NoSuchThing
 from pybroker.coordination.fetch_sessions import FetchSessionCache
-from pybroker.instruments.clock import Clock, TimerQueue
+from pybroker.instruments.clock import BorrowedTimers, Clock, TimerQueue
 from pybroker.instruments.faults import Faults
 from pybroker.instruments.journal import Journal
 from pybroker.instruments.seams import Answer, Around, chain
@@ -129,14 +129,18 @@ class HostedBroker:
     def address(self) -> str:
         return f"{self.lease.host}:{self.lease.port}"
 
-    async def run(self, broker: Broker, *, task_status: trio.TaskStatus[None]) -> None:
-        """The life of one broker; reports started when it serves."""
+    async def run(
+        self, broker: Broker, timers: BorrowedTimers, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """The life of one broker; reports started when it serves. What it had planned goes with it: a broker
+        that was killed must not write to the files of the next."""
         self.broker = broker
         self._ended = trio.Event()
         try:
             with trio.CancelScope() as self._scope:
                 await broker.run(task_status=task_status)
         finally:
+            timers.cancel_all()
             self.broker = None
             self._ended.set()
 
@@ -338,16 +342,17 @@ class Host:
         if hosted.broker is not None:
             return
         generation = self._current
+        timers = BorrowedTimers(generation.timers)
         broker = Broker(
             self._config(hosted),
             clock=self.clock,
-            timers=generation.timers,
+            timers=timers,
             store=generation.store,
             files=hosted.files,
             seam=lambda own_id, sessions: self._seam(hosted, own_id, sessions),
         )
         assert generation.nursery is not None
-        await generation.nursery.start(hosted.run, broker)
+        await generation.nursery.start(hosted.run, broker, timers)
         hosted.state = State.RUNNING
 
     async def stop(self, broker_id: BrokerId) -> None:

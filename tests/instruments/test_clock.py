@@ -2,7 +2,7 @@
 
 import pytest
 
-from pybroker.instruments.clock import Clock, TimerQueue
+from pybroker.instruments.clock import BorrowedTimers, Clock, TimerQueue
 
 
 def test_the_clock_runs_with_its_source() -> None:
@@ -184,3 +184,17 @@ def test_a_leap_for_some_kinds_leaves_the_others_their_distance() -> None:
     assert fired == ["retention"]
     assert timers.fire_due(110) == 2
     assert fired == ["retention", "rebalance", "session"]
+
+
+def test_what_a_borrower_has_planned_goes_with_it() -> None:
+    timers = TimerQueue()
+    fired: list[str] = []
+    one, other = BorrowedTimers(timers), BorrowedTimers(timers)
+    one.schedule("session", 1, lambda: fired.append("one, before its end"))
+    one.schedule("session", 10, lambda: fired.append("one"))
+    other.schedule("session", 10, lambda: fired.append("other"))
+    timers.fire_due(5)
+    one.cancel_all()
+    timers.fire_due(10)
+    assert fired == ["one, before its end", "other"]
+    assert len(timers) == 0
