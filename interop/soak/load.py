@@ -198,7 +198,7 @@ class Load:
             consumer.assign([Position(self._topic, partition, low)])
             position = low
             while position < high:
-                for message in consumer.consume(10_000, 10.0):
+                for message in consumer.consume(min(10_000, high - position), 10.0):
                     if message.error():
                         raise KafkaException(message.error())
                     producer, _, number = message.value().decode().partition(":")

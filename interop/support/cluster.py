@@ -148,18 +148,8 @@ class BrokerCluster:
     # -- what is on the disks --------------------------------------------------------------------------
 
     def replicas(self, topic: str) -> dict[TopicPartition, dict[int, list[tuple[Offset, bytes]]]]:
-        """The batches of every replica, from the highest of the log start offsets on. The brokers must have
-        been stopped."""
-        found: dict[TopicPartition, dict[int, list[tuple[Offset, bytes]]]] = {}
-        for broker_id in BROKER_IDS:
-            for directory in sorted((self.folder / str(broker_id) / "data").glob(f"{topic}-*")):
-                tp = TopicPartition(topic, int(directory.name.rpartition("-")[2]))
-                found.setdefault(tp, {})[broker_id] = batches_in(directory)
-        for by_broker in found.values():
-            start = max(batches[0][0] if batches else 0 for batches in by_broker.values())
-            for broker_id, batches in by_broker.items():
-                by_broker[broker_id] = [batch for batch in batches if batch[0] >= start]
-        return found
+        """:func:`replicas_on_disk` of these brokers, which must have been stopped."""
+        return replicas_on_disk({one: self.folder / str(one) / "data" for one in BROKER_IDS}, topic)
 
 
 def sees_all_in_sync(bootstrap: str, topics: Sequence[str]) -> bool:
@@ -175,6 +165,23 @@ def sees_all_in_sync(bootstrap: str, topics: Sequence[str]) -> bool:
             for topic in topics
         )
     return False
+
+
+def replicas_on_disk(
+    folders: Mapping[int, Path], topic: str
+) -> dict[TopicPartition, dict[int, list[tuple[Offset, bytes]]]]:
+    """The batches of every replica in the brokers' log directories, from the highest of the log start offsets
+    on."""
+    found: dict[TopicPartition, dict[int, list[tuple[Offset, bytes]]]] = {}
+    for broker_id, folder in folders.items():
+        for directory in sorted(folder.glob(f"{topic}-*")):
+            tp = TopicPartition(topic, int(directory.name.rpartition("-")[2]))
+            found.setdefault(tp, {})[broker_id] = batches_in(directory)
+    for by_broker in found.values():
+        start = max(batches[0][0] if batches else 0 for batches in by_broker.values())
+        for broker_id, batches in by_broker.items():
+            by_broker[broker_id] = [batch for batch in batches if batch[0] >= start]
+    return found
 
 
 def batches_in(directory: Path) -> list[tuple[Offset, bytes]]:
