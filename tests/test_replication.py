@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import trio
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
 from pybroker.protocol.messages import (
     AllocateProducerIdsRequest,
+    AlterPartitionReassignmentsRequest,
     AlterPartitionRequest,
     ControlledShutdownRequest,
     CreateTopicsRequest,
@@ -15,6 +17,7 @@ from pybroker.protocol.messages import (
     FetchRequest,
     FetchResponse,
     FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest,
     InitProducerIdRequest,
     OffsetCommitRequest,
     OffsetFetchRequest,
@@ -29,11 +32,21 @@ from tests.support.replicas import same_bytes
 TP = TopicPartition("orders", 0)
 
 
-async def create_topic(cluster: Cluster, replicas: int = 3, configs: dict[str, str] | None = None) -> None:
+async def create_topic(
+    cluster: Cluster,
+    replicas: int = 3,
+    configs: dict[str, str] | None = None,
+    *,
+    tp: TopicPartition = TP,
+    on: tuple[BrokerId, ...] = (),
+) -> None:
+    """One partition, with so many replicas somewhere or with replicas on these brokers."""
+    assigned = CreateTopicsRequest.CreatableReplicaAssignment(partition_index=0, broker_ids=list(on))
     topic = CreateTopicsRequest.CreatableTopic(
-        name=TP.topic,
-        num_partitions=1,
-        replication_factor=replicas,
+        name=tp.topic,
+        num_partitions=-1 if on else 1,
+        replication_factor=-1 if on else replicas,
+        assignments=[assigned] if on else [],
         configs=[
             CreateTopicsRequest.CreatableTopicConfig(name=name, value=value)
             for name, value in (configs or {}).items()
@@ -42,19 +55,25 @@ async def create_topic(cluster: Cluster, replicas: int = 3, configs: dict[str, s
     async with connected(cluster.controller) as client:
         response = await client.ask(CreateTopicsRequest(topics=[topic], timeout_ms=10_000))
     assert response.topics[0].error_code == 0, response
+    await cluster.until(lambda: cluster.leader_id(tp) is not None)
 
 
 async def produce(
-    cluster: Cluster, *values: bytes, acks: int = -1, to: BrokerId | None = None, timeout_ms: int = 10_000
+    cluster: Cluster,
+    *values: bytes,
+    acks: int = -1,
+    to: BrokerId | None = None,
+    timeout_ms: int = 10_000,
+    tp: TopicPartition = TP,
 ) -> ProduceRequest.PartitionProduceData:
     """One batch to the leader; the partition's answer."""
-    leader = cluster.leader_id(TP) if to is None else to
+    leader = cluster.leader_id(tp) if to is None else to
     assert leader is not None
     batch = build_batch(
         [Record(number, 1_700_000_000_000, None, value) for number, value in enumerate(values)]
     )
-    data = ProduceRequest.PartitionProduceData(index=TP.partition, records=bytes(batch))
-    topic = ProduceRequest.TopicProduceData(name=TP.topic, partition_data=[data])
+    data = ProduceRequest.PartitionProduceData(index=tp.partition, records=bytes(batch))
+    topic = ProduceRequest.TopicProduceData(name=tp.topic, partition_data=[data])
     async with connected(cluster[leader]) as client:
         response = await client.ask(ProduceRequest(acks=acks, timeout_ms=timeout_ms, topic_data=[topic]), 11)
     return response.responses[0].partition_responses[0]
@@ -319,3 +338,58 @@ async def test_no_two_brokers_give_the_same_producer_id(tmp_path: Path) -> None:
                 ]
         assert len(set(given)) == 9
         assert sorted(number // 1000 for number in given) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+async def set_config(cluster: Cluster, kind: int, name: str, **values: str) -> None:
+    """Sets keys of a topic (2) or of all brokers (4); in the arguments' names a dot is an underscore."""
+    resource = IncrementalAlterConfigsRequest.AlterConfigsResource(
+        resource_type=kind,
+        resource_name=name,
+        configs=[
+            IncrementalAlterConfigsRequest.AlterableConfig(
+                name=key.replace("_", "."), config_operation=0, value=value
+            )
+            for key, value in values.items()
+        ],
+    )
+    async with connected(cluster.controller) as client:
+        response = await client.ask(IncrementalAlterConfigsRequest(resources=[resource]), 1)
+    assert response.responses[0].error_code == 0, response
+
+
+@pytest.mark.parametrize("side", ["leader", "follower"])
+async def test_a_throttled_replica_that_is_not_in_sync_is_copied_no_faster_than_it_may(
+    tmp_path: Path, side: str
+) -> None:
+    small = {"replica.fetch.max.bytes": "1000", "replica.fetch.response.max.bytes": "1000"}
+    quick = {"replica.fetch.wait.max.ms": "20", "replica.fetch.backoff.ms": "20"}
+    async with running_cluster(tmp_path, {**small, **quick}, size=2) as cluster:
+        beside = TopicPartition("beside", 0)
+        leader, other = 0, 1
+        await create_topic(cluster, on=(leader,))
+        await create_topic(cluster, tp=beside, on=(leader, other))
+        for _ in range(4):
+            await produce(cluster, bytes(1000))
+        await set_config(cluster, 2, TP.topic, **{f"{side}_replication_throttled_replicas": "*"})
+        await set_config(cluster, 4, "", **{f"{side}_replication_throttled_rate": "1000"})
+        throttled = f"{side}.replication.throttled.rate"
+        await cluster.until(
+            lambda: all(b.config.replication_rate(throttled) == 1000 for b in cluster.brokers.values())
+        )
+        for broker in cluster.brokers.values():
+            broker.clock.freeze()
+        wanted = AlterPartitionReassignmentsRequest.ReassignablePartition(
+            partition_index=0, replicas=[leader, other]
+        )
+        topic = AlterPartitionReassignmentsRequest.ReassignableTopic(name=TP.topic, partitions=[wanted])
+        async with connected(cluster.controller) as client:
+            await client.ask(AlterPartitionReassignmentsRequest(topics=[topic]), 0)
+        for copied in (1, 2, 3):
+            await cluster.until(lambda copied=copied: ends(cluster).get(other) == copied)
+            for _ in range(8):  # each has the follower fetch: it would have everything by then
+                await produce(cluster, b"at full speed", tp=beside, to=leader)
+            assert ends(cluster)[other] == copied
+            for broker in cluster.brokers.values():
+                broker.clock.advance(15_000)  # all samples are over
+        await cluster.until(lambda: isr(cluster) == {0, 1})
+        assert same_bytes(cluster, TP)

@@ -351,6 +351,7 @@ class Broker:
                 config.max_incremental_fetch_session_cache_slots, FETCH_SESSION_EVICTION_MS, random.randint
             ),
             producer_ids=producer_ids,
+            leader_throttle=self._replication.leader_throttle,
         )
 
     async def _go_online(self, nursery: trio.Nursery, session: Store, services: Services) -> None:

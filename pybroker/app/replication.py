@@ -26,10 +26,13 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.model.ids import BrokerEpoch, BrokerId
     from pybroker.replication.partition import Surroundings
     from pybroker.replication.replicas import Replicas
+from pybroker.replication.throttle import ReplicationThrottle
 
 logger = logging.getLogger(__name__)
 
 CONTROLLED_SHUTDOWN_VERSION: Final = 3
+LEADER_RATE: Final = "leader.replication.throttled.rate"
+FOLLOWER_RATE: Final = "follower.replication.throttled.rate"
 
 
 class Replication:
@@ -65,7 +68,11 @@ class Replication:
             controller_peer_settings(broker_id, at_start),
             routes,
         )
-        self.fetchers = Fetchers(FetcherPort(broker_id, config, broker_epoch, self._endpoint_of))
+        self.leader_throttle = self._throttle(LEADER_RATE, at_start, clock)
+        follower_throttle = self._throttle(FOLLOWER_RATE, at_start, clock)
+        self.fetchers = Fetchers(
+            FetcherPort(broker_id, config, broker_epoch, self._endpoint_of, follower_throttle)
+        )
         self.transaction_peers = TransactionPeers(
             transaction_peer_settings(broker_id, at_start), self._endpoint_of
         )
@@ -87,6 +94,14 @@ class Replication:
                 submit=self._isr_changes.submit,
             )
         return self._surroundings
+
+    def _throttle(self, rate: str, at_start: BrokerConfig, clock: Clock) -> ReplicationThrottle:
+        return ReplicationThrottle(
+            lambda: self._config().replication_rate(rate),
+            clock.now_ms,
+            at_start.replication_quota_window_num,
+            at_start.replication_quota_window_size_seconds * 1000,
+        )
 
     def _endpoint_of(self, broker_id: BrokerId) -> Endpoint | None:
         broker = self._publisher.current.brokers.get(broker_id)

@@ -7,6 +7,8 @@
 - Byte limits: a partition gives at most ``partition_max_bytes``, a reply ``max_bytes`` (and the broker's
   ``fetch.max.bytes``). The first batch of the first partition with data is given whole in any case (KIP-74).
 - Followers read up to the log end; what they ask for tells the leader how far they have come.
+- Followers that are not in sync get nothing of throttled replicas while those take more than
+  ``leader.replication.throttled.rate`` (KIP-73).
 - A consumer that names its rack is sent to an in-sync replica there, if ``replica.selector.class`` says so.
 - Incremental sessions (KIP-227) live in :mod:`pybroker.coordination.fetch_sessions`.
 
@@ -43,6 +45,7 @@ from pybroker.replication.fetched import FetchedData, Isolation
 from pybroker.replication.isr import FetchTimes
 from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas
+from pybroker.replication.throttle import ReplicationThrottle, names_replica
 from pybroker.replication.waiters import Wakers, waiting_on
 from pybroker.storage.handles import FileSlice
 
@@ -79,6 +82,8 @@ class FetchHandler:
     max_bytes: int
     now_ms: Callable[[], int]
     preferred_replica: PreferredReplica
+    throttle: ReplicationThrottle
+    """Of what throttled replicas copy from here."""
 
     async def __call__(self, ctx: RequestContext, request: FetchRequest) -> FetchResponse:
         view = _view(ctx, request)
@@ -87,6 +92,8 @@ class FetchHandler:
         outcome = context.finish(harvest.replies, self.now_ms())
         if outcome.error is not ErrorCode.NONE:
             harvest.release()
+        elif _replica_id(request) >= 0:
+            self._note_throttled(outcome.replies)
         replies = await adapt_to_version(ctx.api_version, outcome.replies, self.replicas)
         return FetchResponse(
             error_code=outcome.error,
@@ -194,17 +201,29 @@ class FetchHandler:
                 min_one_batch=whole_batch,
                 last_fetched_epoch=target.last_fetched_epoch,
             )
+        is_held_back = self._is_held_back(partition, replica_id)
         return partition.read_as_replica(
             replica_id,
             target.fetch_offset,
-            max_bytes,
-            min_one_batch=whole_batch,
+            0 if is_held_back else max_bytes,
+            min_one_batch=whole_batch and not is_held_back,
             last_fetched_epoch=target.last_fetched_epoch,
             current_leader_epoch=target.current_leader_epoch,
             log_start_offset=target.log_start_offset,
             is_first_look=is_first_look,
             times=times,
         )
+
+    def _is_held_back(self, partition: Partition, replica_id: BrokerId) -> bool:
+        return replica_id not in partition.isr and _is_throttled(partition) and self.throttle.is_exceeded
+
+    def _note_throttled(self, replies: list[PartitionReply]) -> None:
+        for reply in replies:
+            if reply.data.records:
+                target = reply.target
+                partition = self.replicas.find(TopicPartition(target.topic or "", target.partition))
+                if partition is not None and _is_throttled(partition):
+                    self.throttle.record(len(reply.data.records))
 
     def _partition(self, ctx: RequestContext, request: FetchRequest, target: FetchTarget) -> Partition:
         """The replica here. Consumers may read from a follower as well (KIP-392); followers may not."""
@@ -224,6 +243,11 @@ class FetchHandler:
 def _replica_id(request: FetchRequest) -> BrokerId:
     """The follower that asks, -1 for a consumer. Version 15 moved it into a tagged struct."""
     return max(request.replica_id, request.replica_state.replica_id)
+
+
+def _is_throttled(partition: Partition) -> bool:
+    throttled = partition.settings.topic.leader_replication_throttled_replicas
+    return names_replica(throttled, partition.tp.partition, partition.broker_id)
 
 
 def _view(ctx: RequestContext, request: FetchRequest) -> FetchRequestView:

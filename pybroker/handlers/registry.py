@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.metadata.publisher import Publisher
     from pybroker.replication.log_dir_moves import LogDirMoves
     from pybroker.replication.replicas import Replicas
+    from pybroker.replication.throttle import ReplicationThrottle
     from pybroker.storage.log_manager import LogManager
 
 
@@ -70,6 +71,7 @@ class Services:
     auto_creation: AutoTopicCreation
     fetch_sessions: FetchSessionCache
     producer_ids: ProducerIds
+    leader_throttle: ReplicationThrottle
 
 
 def build_registry(services: Services) -> tuple[Route, ...]:
@@ -91,7 +93,15 @@ def build_registry(services: Services) -> tuple[Route, ...]:
     preferred = PreferredReplica(
         services.configs_admin.broker_id, SELECTORS.get(config.replica_selector_class or ""), now_ms
     )
-    fetch = LateHandler("fetch", replicas, services.fetch_sessions, config.fetch_max_bytes, now_ms, preferred)
+    fetch = LateHandler(
+        "fetch",
+        replicas,
+        services.fetch_sessions,
+        config.fetch_max_bytes,
+        now_ms,
+        preferred,
+        services.leader_throttle,
+    )
     describe_partitions = LateHandler("describe_topic_partitions", config.max_request_partition_size_limit)
     groups = services.groups
     commit = LateHandler(

@@ -160,9 +160,20 @@ class Fetcher:
         wanted = {}
         for tp in among:
             following = self._followings.get(tp)
-            if following is not None and following.retry_at_s <= now_s:
+            if following is None or following.retry_at_s > now_s:
+                continue
+            if self._is_held_back(following):
+                self._delay(following)
+            else:
                 wanted[tp] = following.asked()
         return wanted
+
+    def _is_held_back(self, following: Following) -> bool:
+        return not following.is_in_sync and following.is_throttled and self._port.throttle.is_exceeded
+
+    def _delay(self, following: Following) -> None:
+        following.retry_at_s = trio.current_time() + self._backoff_s
+        heapq.heappush(self._delayed, (following.retry_at_s, following.partition.tp))
 
     async def _fetch(self, request: SessionRequest) -> messages.FetchResponse:
         config = self._port.config()
@@ -220,6 +231,8 @@ class Fetcher:
                 if following is None:
                     continue
                 progress = following.take(data)
+                if data.records and following.is_throttled:
+                    self._port.throttle.record(len(data.records))
                 if progress is Progress.GO_ON and following.partition.log.flush_is_due:
                     progress = await _make_durable(following)
                 if progress is Progress.OUT_OF_RANGE:
@@ -249,8 +262,7 @@ class Fetcher:
         if progress is Progress.FAILED:
             del self._followings[tp]
         elif progress is Progress.RETRY_LATER:
-            following.retry_at_s = trio.current_time() + self._backoff_s
-            heapq.heappush(self._delayed, (following.retry_at_s, tp))
+            self._delay(following)
         self._changed.add(tp)
 
     async def _find_range(self, following: Following) -> None:

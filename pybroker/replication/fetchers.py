@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.model.endpoint import Endpoint
     from pybroker.replication.fetcher import Fetcher
     from pybroker.replication.partition import Partition
+    from pybroker.replication.throttle import ReplicationThrottle
 
 
 @frozen
@@ -28,12 +29,14 @@ class FetcherPort:
         config: the configuration of the moment.
         broker_epoch: of this broker's registration.
         endpoint_of: where another broker listens for brokers, None while it is not known.
+        throttle: of what throttled replicas copy.
     """
 
     broker_id: BrokerId
     config: Callable[[], BrokerConfig]
     broker_epoch: Callable[[], BrokerEpoch]
     endpoint_of: Callable[[BrokerId], Endpoint | None]
+    throttle: ReplicationThrottle
 
 
 class Fetchers:

@@ -12,6 +12,7 @@ from pybroker.model.values import define
 from pybroker.protocol.messages import FetchResponse
 from pybroker.replication.leader_session import Asked
 from pybroker.replication.partition import Partition
+from pybroker.replication.throttle import names_replica
 from pybroker.storage.errors import CorruptRecords, LogDirFailed, StorageError
 from pybroker.storage.leader_epochs import EpochEndOffset
 
@@ -59,6 +60,18 @@ class Following:
         if log.latest_epoch == NO_LEADER_EPOCH and log.log_end_offset > partition.high_watermark:
             partition.truncate_to(partition.high_watermark)
         return cls(partition, partition.leader_epoch, log.log_end_offset)
+
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether it has all that is committed, as far as it knows."""
+        return self.lag == 0
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether ``follower.replication.throttled.replicas`` names it."""
+        partition = self.partition
+        throttled = partition.settings.topic.follower_replication_throttled_replicas
+        return names_replica(throttled, partition.tp.partition, partition.broker_id)
 
     @property
     def is_over(self) -> bool:

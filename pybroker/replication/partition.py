@@ -109,7 +109,7 @@ class Partition:
         self.observers = Observers()
         self.is_offline = False
         """Whether the disk under the log has failed. Nothing is served any more."""
-        self._broker_id = broker_id
+        self.broker_id = broker_id
         self._surroundings = surroundings or Surroundings()
 
     @property
@@ -181,7 +181,7 @@ class Partition:
         end = self.log.log_end_offset
         self.log.assign_epoch_start(state.leader_epoch, end)
         if self.leadership is None:
-            self.leadership = Leadership(self._broker_id)
+            self.leadership = Leadership(self.broker_id)
         now_ms = self._surroundings.now_ms()
         self.leadership.begin_epoch(
             state.leader_epoch, state.partition_epoch, state.isr, state.replicas, end, now_ms
