@@ -142,6 +142,7 @@ def _check_groups(values: Mapping[str, ConfigValue]) -> None:
     for kind in ("consumer", "share"):
         for subject in ("heartbeat.interval.ms", "session.timeout.ms"):
             _check_between_bounds(values, f"group.{kind}.", subject)
+    _check_between_bounds(values, "group.consumer.", "assignment.interval.ms")
 
 
 def _check_between_bounds(values: Mapping[str, ConfigValue], prefix: str, subject: str) -> None:

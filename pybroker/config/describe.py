@@ -47,11 +47,12 @@ def describe_topic(
 def describe_group(
     overrides: Mapping[str, str], broker: BrokerConfig, names: Container[str] | None = None
 ) -> list[ConfigEntry]:
-    """Every key of a group, its own values and those it takes from the broker; ``names`` keeps only those."""
+    """Every key of a group that was set or is not internal, its own values and those it takes from the
+    broker; ``names`` keeps only those."""
     return [
         _group_entry(row, overrides.get(name), broker)
         for name, row in sorted(group_keys.items())
-        if names is None or name in names
+        if (names is None or name in names) and (name in overrides or not row.internal)
     ]
 
 

@@ -1,4 +1,5 @@
-"""The configuration of one consumer group: how often its members tell that they live."""
+"""The configuration of one consumer group: how often its members tell that they live, and how often they are
+assigned anew."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from pybroker.model.values import frozen
 
 SESSION_TIMEOUT = "consumer.session.timeout.ms"
 HEARTBEAT_INTERVAL = "consumer.heartbeat.interval.ms"
+ASSIGNMENT_INTERVAL = "consumer.assignment.interval.ms"
 
 
 @frozen
@@ -22,6 +24,8 @@ class GroupTimeouts:
     heartbeat_interval_ms: int = 5000
     session_bounds_ms: tuple[int, int] = (45000, 60000)
     heartbeat_bounds_ms: tuple[int, int] = (5000, 15000)
+    assignment_interval_ms: int = 0
+    assignment_bounds_ms: tuple[int, int] = (0, 15000)
 
     @classmethod
     def of(cls, config: BrokerConfig) -> "GroupTimeouts":
@@ -32,6 +36,11 @@ class GroupTimeouts:
             (
                 config.group_consumer_min_heartbeat_interval_ms,
                 config.group_consumer_max_heartbeat_interval_ms,
+            ),
+            config.group_consumer_assignment_interval_ms,
+            (
+                config.group_consumer_min_assignment_interval_ms,
+                config.group_consumer_max_assignment_interval_ms,
             ),
         )
 
@@ -46,6 +55,9 @@ class GroupTimeouts:
         interval = _stored(overrides, HEARTBEAT_INTERVAL)
         if interval is not None:
             changes["heartbeat_interval_ms"] = _within(interval, self.heartbeat_bounds_ms)
+        between = _stored(overrides, ASSIGNMENT_INTERVAL)
+        if between is not None:
+            changes["assignment_interval_ms"] = _within(between, self.assignment_bounds_ms)
         return evolve(self, **changes)
 
 
@@ -77,8 +89,10 @@ def check_group_overrides(config: BrokerConfig, overrides: Mapping[str, str]) ->
         values[name] = group_keys[name].parse(text)
     session = values.get(SESSION_TIMEOUT, known.session_timeout_ms)
     interval = values.get(HEARTBEAT_INTERVAL, known.heartbeat_interval_ms)
+    between = values.get(ASSIGNMENT_INTERVAL, known.assignment_interval_ms)
     _check_bounds(HEARTBEAT_INTERVAL, interval, known.heartbeat_bounds_ms, "heartbeat.interval.ms")
     _check_bounds(SESSION_TIMEOUT, session, known.session_bounds_ms, "session.timeout.ms")
+    _check_bounds(ASSIGNMENT_INTERVAL, between, known.assignment_bounds_ms, "assignment.interval.ms")
     if session <= interval:
         raise InvalidConfig(f"{SESSION_TIMEOUT} must be greater than {HEARTBEAT_INTERVAL}")
 

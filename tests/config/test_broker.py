@@ -167,6 +167,11 @@ def test_a_change_at_run_time_makes_a_new_configuration() -> None:
             "group.consumer.min.session.timeout.ms",
         ),
         (
+            {"group.consumer.assignment.interval.ms": "15001"},
+            "group.consumer.assignment.interval.ms must be less than or equals to "
+            "group.consumer.max.assignment.interval.ms",
+        ),
+        (
             {"group.share.heartbeat.interval.ms": "99000"},
             "group.share.heartbeat.interval.ms must be less than or equals to "
             "group.share.max.heartbeat.interval.ms",

@@ -20,6 +20,11 @@ _DUMP = Path(__file__).parents[1] / "golden" / "config" / "kafka-3.9.2.json"
 KAFKA: dict[str, dict[str, Any]] = json.loads(_DUMP.read_text())
 
 OURS = {name for name in broker_keys if name.startswith("pybroker.")}
+OF_KAFKA_4 = {
+    "group.consumer.assignment.interval.ms",
+    "group.consumer.max.assignment.interval.ms",
+    "group.consumer.min.assignment.interval.ms",
+}
 OF_THE_AUTHORIZER = {"allow.everyone.if.no.acl.found", "super.users"}
 OTHER_DEFAULT = {
     "queued.max.request.bytes": 256 * 1024 * 1024,
@@ -75,7 +80,7 @@ def test_a_brokers_replication_quota_is_defined_as_in_kafka(name: str) -> None:
 
 
 def test_there_are_no_keys_that_kafka_lacks_but_the_named_ones() -> None:
-    assert broker_keys.keys() - KAFKA["broker"].keys() == OURS | OF_THE_AUTHORIZER
+    assert broker_keys.keys() - KAFKA["broker"].keys() == OURS | OF_THE_AUTHORIZER | OF_KAFKA_4
     assert topic_keys.keys() == KAFKA["topic"].keys()
     assert broker_quota_keys.keys() == KAFKA["broker_quota"].keys()
 

@@ -149,6 +149,14 @@ def two_resources(resource_type: int) -> DescribeConfigsRequest:
     )
 
 
+async def test_how_often_a_group_is_assigned_is_shown_where_it_was_set(client: WireClient) -> None:
+    """Kafka 3.9 does not know it; that of 4.3 does."""
+    name = "consumer.assignment.interval.ms"
+    assert name not in await values(client, GROUP, "g")
+    assert await change(client, GROUP, "g", (SET, name, "1000")) == (0, None)
+    assert (await values(client, GROUP, "g"))[name] == "1000"
+
+
 async def test_a_group_takes_time_outs_of_its_own(client: WireClient) -> None:
     """It need not exist, and its name may hold anything; what it does not set is the broker's."""
     group = "a/b %"
@@ -337,6 +345,14 @@ REFUSED = (
         INVALID_CONFIG,
         "consumer.heartbeat.interval.ms must be less than or equal to "
         "group.consumer.max.heartbeat.interval.ms",
+    ),
+    (
+        GROUP,
+        "g",
+        (SET, "consumer.assignment.interval.ms", "15001"),
+        INVALID_CONFIG,
+        "consumer.assignment.interval.ms must be less than or equal to "
+        "group.consumer.max.assignment.interval.ms",
     ),
 )
 

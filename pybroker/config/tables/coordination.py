@@ -19,6 +19,9 @@ from pybroker.config.validators import at_least, between, list_of, one_of_ignori
 
 # fmt: off
 coordination_keys = (
+    # Of Kafka 4.3, where it is 1,000: 0 is what Kafka 4.0 to 4.2 do.
+    ConfigKey("group.consumer.assignment.interval.ms", INT, 0, MEDIUM, READ_ONLY, at_least(0),
+              "Milliseconds between two assignments of a new-protocol group.", internal=True),
     ConfigKey("group.consumer.assignors", LIST,
               ("org.apache.kafka.coordinator.group.assignor.UniformAssignor",
                "org.apache.kafka.coordinator.group.assignor.RangeAssignor"),
@@ -27,6 +30,9 @@ coordination_keys = (
               "default."),
     ConfigKey("group.consumer.heartbeat.interval.ms", INT, 5000, MEDIUM, READ_ONLY, at_least(1),
               "Milliseconds between heartbeats that members of new-protocol groups are told to keep."),
+    ConfigKey("group.consumer.max.assignment.interval.ms", INT, 15000, MEDIUM, READ_ONLY, at_least(0),
+              "Longest interval in milliseconds between two assignments that a new-protocol group may have.",
+              internal=True),
     ConfigKey("group.consumer.max.heartbeat.interval.ms", INT, 15000, MEDIUM, READ_ONLY, at_least(1),
               "Longest heartbeat interval in milliseconds that a new-protocol group may have."),
     ConfigKey("group.consumer.max.session.timeout.ms", INT, 60000, MEDIUM, READ_ONLY, at_least(1),
@@ -37,6 +43,9 @@ coordination_keys = (
               one_of_ignoring_case("DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"),
               "Whether a group may change between the classic and the new protocol while it "
               "has members.", internal=True),
+    ConfigKey("group.consumer.min.assignment.interval.ms", INT, 0, MEDIUM, READ_ONLY, at_least(0),
+              "Shortest interval in milliseconds between two assignments that a new-protocol group may have.",
+              internal=True),
     ConfigKey("group.consumer.min.heartbeat.interval.ms", INT, 5000, MEDIUM, READ_ONLY, at_least(1),
               "Shortest heartbeat interval in milliseconds that a new-protocol group may have."),
     ConfigKey("group.consumer.min.session.timeout.ms", INT, 45000, MEDIUM, READ_ONLY, at_least(1),

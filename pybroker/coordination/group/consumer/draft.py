@@ -113,9 +113,10 @@ class Draft:
         self.group.seen_version = self.image.version
 
     def update_targets(self) -> None:
-        """Reckon what everybody should have, if that is older than the group's epoch."""
+        """Reckon what everybody should have, if that is older than the group's epoch. Not sooner after the
+        last time than ``group.consumer.assignment.interval.ms`` allows: then a later heartbeat does it."""
         group = self.group
-        if group.target_epoch >= group.epoch:
+        if group.target_epoch >= group.epoch or not self._may_reckon():
             return
         name = group.preferred_assignor() or self.setting.rules.consumer.assignors[0]
         targets = ASSIGNORS[name](self._spec())
@@ -124,6 +125,12 @@ class Draft:
             if group.targets.get(member_id) != assignment:
                 self.emit(TargetChanged(member_id, assignment))
         self.emit(TargetEpochChanged(group.epoch, self.now_ms))
+
+    def _may_reckon(self) -> bool:
+        timeouts = self.setting.rules.consumer.timeouts(self.image, self.group.group_id)
+        interval_ms, last_ms = timeouts.assignment_interval_ms, self.group.target_timestamp_ms
+        # Without a last time there is nothing to wait for; 0 helps when the clock was set back.
+        return not interval_ms or not last_ms or self.now_ms >= last_ms + interval_ms
 
     def _spec(self) -> GroupSpec:
         group, image = self.group, self.image

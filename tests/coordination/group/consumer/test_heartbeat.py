@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from pybroker.config.group import GroupTimeouts
 from pybroker.coordination.effects import Effects
 from pybroker.coordination.group.calls import CommitCall, MemberEpoch
 from pybroker.coordination.group.consumer.calls import ConsumerHeartbeatCall
@@ -50,6 +51,22 @@ def test_partitions_are_given_up_before_another_member_gets_them() -> None:
     assert got | told.assignment == parts("orders", 0, 1, 2, 3)
     assert not got & told.assignment
     assert scene.consumers.state.value == "Stable"
+
+
+def test_a_group_is_assigned_anew_not_sooner_than_its_interval_allows() -> None:
+    scene = Scene(ConsumerRules(GroupTimeouts(assignment_interval_ms=1000)))
+    assert scene.enter("a").member_epoch == 2, "the first assignment waits for nothing"
+    joined = scene.enter("b")
+    assert (joined.member_epoch, joined.assignment) == (2, frozenset())
+    assert scene.consumers.state.value == "Assigning"
+    scene.advance(999)
+    assert scene.beat("b", 2).member_epoch == 2
+    assert scene.beat("a", 2).assignment is None
+    scene.advance(1)
+    assert scene.beat("b", 2).member_epoch == 3
+    told = scene.beat("a", 2).assignment
+    assert told is not None
+    assert len(told) == 2
 
 
 def test_a_member_that_does_not_give_up_in_time_is_out() -> None:
