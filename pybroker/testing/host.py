@@ -33,6 +33,7 @@ from pybroker.model.ids import BrokerId
 from pybroker.model.values import frozen
 from pybroker.testing.disks import TroubledFiles
 from pybroker.testing.ports import PortLease
+from pybroker.testing.prompt import prompt
 
 logger = logging.getLogger(__name__)
 
@@ -396,7 +397,7 @@ class Host:
             await self._current.store.expire_session(stat.ephemeral_owner)
 
     def _seam(self, hosted: HostedBroker, broker_id: BrokerId, sessions: FetchSessionCache) -> Around:
-        faults = self.faults.seam(broker_id, sessions.parts)
+        faults = chain(self.faults.seam(broker_id, sessions.parts), prompt(lambda: hosted.broker))
         return chain(hosted.gate, chain(self.journal.seam(broker_id), faults))
 
     def log_dirs(self, broker_id: BrokerId) -> list[Path]:
