@@ -11,7 +11,7 @@ from interop.support.tools import ToolMissing, require_tool
 
 HERE = Path(__file__).resolve().parent
 SOURCES = (HERE / "Cargo.toml", HERE / "src" / "main.rs")
-BUILD_TIMEOUT_S = 900
+BUILD_TIMEOUT_S = 1800
 PROGRAM = "rskafka-agent"
 
 
