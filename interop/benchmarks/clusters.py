@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,15 +34,20 @@ class ClusterUnderTest:
     Args:
         name: ``pybroker`` or ``kafka``.
         settings: properties on top of the usual ones.
+        racks: of the brokers, in the order of their ids; none by default.
     """
 
-    def __init__(self, name: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, settings: Mapping[str, str] | None = None, racks: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.zookeeper = ZooKeeperServer("tools-3.9")
         self._folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
         self.brokers: dict[int, PybrokerServer | ApacheKafkaServer] = {}
         for broker_id in BROKER_IDS:
             properties = {**SETTINGS, "broker.id": str(broker_id), **(settings or {})}
+            if racks:
+                properties["broker.rack"] = racks[broker_id]
             if name == "kafka":
                 self.brokers[broker_id] = ApacheKafkaServer(properties, zookeeper=self.zookeeper)
             else:

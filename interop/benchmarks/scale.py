@@ -71,7 +71,7 @@ def measure(cluster: ClusterUnderTest, count: int) -> Iterator[tuple[str, float]
     yield GROWTH, with_them / before
     yield REPLACED, seconds(lambda: replace_controller(cluster))
     controller = cluster.controller()
-    yield STOPPED, seconds(cluster.brokers[controller].stop_broker)
+    yield STOPPED, seconds(cluster.brokers[controller].stop_process)
     yield WHOLE, seconds(lambda: restart(cluster, controller, topics))
 
 

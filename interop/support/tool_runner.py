@@ -22,6 +22,7 @@ _COMMON_MAINS: Mapping[str, str] = {
     "kafka-delete-records": _TOOLS + "DeleteRecordsCommand",
     "kafka-log-dirs": _TOOLS + "LogDirsCommand",
     "kafka-reassign-partitions": _TOOLS + "reassign.ReassignPartitionsCommand",
+    "kafka-leader-election": _TOOLS + "LeaderElectionCommand",
     "kafka-cluster": _TOOLS + "ClusterTool",
     "kafka-transactions": _TOOLS + "TransactionsCommand",
     "kafka-verifiable-producer": _TOOLS + "VerifiableProducer",
