@@ -8,24 +8,27 @@ while
 - then all brokers are stopped and started one after the other, as an operator rolls them.
 
 Ends with 1 when an acknowledged record is missing, is there twice or out of its producer's order, when a
-committed offset moved back, when a client saw an error that it must not see, or when a broker that was told
-to stop had to be killed.
+committed offset moved back, when replicas differ in a single batch, when a client saw an error that it must
+not see, or when a broker that was told to stop had to be killed.
 """
 
 import argparse
 import random
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from attrs import define, field
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from interop.containers.compose import BROKERS, ZOOKEEPER, ComposeCluster
 from interop.soak.load import Load
+from interop.support.cluster import replicas_on_disk
 from interop.support.docker import docker_engine
 from interop.support.waiting import wait_until
 from pybroker.model.ids import TopicPartition
-from tests.support.history import wrong_in_commits, wrong_in_log
+from tests.support.history import wrong_in_commits, wrong_in_log, wrong_in_replicas
 
 TOPIC = "orders"
 TOPICS = (TOPIC, "__consumer_offsets")
@@ -44,6 +47,9 @@ class Run:
     rng: random.Random
     wrong: list[str] = field(factory=list)
     whole_after_s: dict[str, list[float]] = field(factory=dict)
+    compared: int = 0
+    """Batches of all replicas, after the brokers were stopped."""
+
     load: Load = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -131,6 +137,25 @@ class Run:
             tp = TopicPartition(TOPIC, index)
             self.wrong += wrong_in_log(self.load.history, tp, self.load.log(index))
         self.wrong += wrong_in_commits(self.load.history, self.load.committed())
+        self._compare_replicas()
+
+    def _compare_replicas(self) -> None:
+        """Batch by batch, after a clean stop of all brokers."""
+        for service in BROKERS:
+            self.cluster.stop(service)
+        with tempfile.TemporaryDirectory(prefix="cluster-run-") as copies:
+            folders = {number: Path(copies) / service for number, service in enumerate(BROKERS, 1)}
+            for service in BROKERS:
+                self.cluster.copy_data(service, Path(copies) / service)
+            for topic in TOPICS:
+                found = replicas_on_disk(folders, topic)
+                for tp, replicas in found.items():
+                    self.wrong += wrong_in_replicas(tp, replicas)
+                    if len(replicas) != REPLICAS:
+                        self.wrong.append(f"{tp} is on the disks of {sorted(replicas)}, not of {REPLICAS}")
+                    self.compared += sum(map(len, replicas.values()))
+                if not found:
+                    self.wrong.append(f"{topic} is on no broker's disk")
 
     def table(self) -> str:
         """What happened, and what came of it."""
@@ -141,7 +166,8 @@ class Run:
         load = self.load
         trouble = ", ".join(f"{name} {count}" for name, count in load.trouble.most_common(8)) or "none"
         verdict = "\n".join(f"- {one}" for one in self.wrong) or (
-            "Every acknowledged record is there once and in order, and no committed offset moved back."
+            "Every acknowledged record is there once and in order, no committed offset moved back, and all "
+            f"replicas hold the same {self.compared // REPLICAS:,} batches."
         )
         return (
             f"{load.acknowledged:,} records acknowledged, {load.consumed:,} consumed, "

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from interop.support.cluster import sees_all_in_sync
 from interop.support.docker import BUILD_TIMEOUT_S, CHECKOUT, Docker, bases, build_image
@@ -14,6 +15,7 @@ OFFICIAL_ZOOKEEPER = "zookeeper:3.9"
 BROKERS = ("broker-1", "broker-2", "broker-3")
 ZOOKEEPER = "zookeeper"
 PROJECT = "pybroker-cluster-test"
+DATA = "/var/lib/kafka/data"
 UP_TIMEOUT_S = 180.0
 WHOLE_TIMEOUT_S = 180.0
 """A killed broker's session has to end first."""
@@ -64,6 +66,10 @@ class ComposeCluster:
         """As operators do: SIGTERM and the grace period of the compose file. Returns the exit code."""
         self._compose("stop", service)
         return int(self._docker("inspect", "--format", "{{.State.ExitCode}}", self._container(service)))
+
+    def copy_data(self, service: str, folder: Path) -> None:
+        """Copies a broker's log directory to a folder that is not there yet. The broker should be stopped."""
+        self._docker("cp", f"{self._container(service)}:{DATA}", str(folder))
 
     def execute(self, service: str, *command: str) -> str:
         """What a command inside a container prints."""
