@@ -52,6 +52,7 @@ BENCHMARKS = (
     Benchmark("cleaner", "produce latency while a dirty log is compacted, and without"),
     Benchmark("groups", "coordinator: replay, rebalances, commits", in_parts=True),
     Benchmark("failover", "three brokers: a killed leader, until the next acknowledgement", in_parts=True),
+    Benchmark("replicas", "three brokers: MB/s when all replicas must have them", in_parts=True),
     Benchmark("scale", "three brokers: 1,000 topics of 3 partitions", in_parts=True),
     Benchmark("loop", "a test's way to a broker: start, reset"),
 )
