@@ -60,11 +60,10 @@ class FoundPartition:
 
 @define(eq=False)
 class LoadedLogs:
-    """The logs that are open, by partition, and where replicas lie that nobody wants."""
+    """The logs that are open, by partition."""
 
     current: dict[TopicPartition, Log] = Factory(dict)
     future: dict[TopicPartition, Log] = Factory(dict)
-    stray: dict[TopicPartition, str] = Factory(dict)
 
 
 class LogLoading(LogDirs):
@@ -217,7 +216,6 @@ class LogLoading(LogDirs):
             self._context.trash.add(item.path, self._context.now_ms())
             return
         if kind is DirectoryKind.STRAY:
-            self._logs.stray[partition] = item.path
             return
         from pybroker.storage.loader import open_log
 
