@@ -13,6 +13,8 @@ __all__ = ["Message"]
 
 
 def __getattr__(name: str) -> type[Message]:
+    if name.startswith("__"):  # every import of a message asks for __path__
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         spec = find_message(name)
     except KeyError:

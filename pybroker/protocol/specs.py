@@ -141,9 +141,8 @@ def find_message(name: str) -> MessageSpec:
             if message is not None:
                 return message
     for stem in plain_files():
-        message = load_file(stem).messages.get(name)
-        if message is not None:
-            return message
+        if f"[messages.{name}]" in _read(stem):
+            return load_file(stem).messages[name]
     raise KeyError(name)
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pybroker.protocol import specs
+from pybroker.protocol import messages, specs
 from pybroker.protocol.specs import NO_VERSIONS, SpecError, VersionRange, parse_file
 
 LEFT_OUT = {52, 53, 54, 59, 62, 63, 70, 73, 80, 81, 82}
@@ -267,3 +267,18 @@ def test_a_missing_file_is_said_so() -> None:
 )
 def test_names_are_snake_case_of_kafkas(kafka: str, ours: str) -> None:
     assert specs.snake_case(kafka) == ours
+
+
+def test_only_the_file_of_a_message_is_read_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load_file = specs.load_file
+
+    def load(stem: str) -> specs.SpecFile:
+        loaded.append(stem)
+        return load_file(stem)
+
+    monkeypatch.setattr(specs, "load_file", load)
+    assert specs.find_message("RequestHeader").name == "RequestHeader"
+    assert loaded == ["headers"]
+    assert not hasattr(messages, "__path__")  # as every import of a message asks
+    assert loaded == ["headers"]
