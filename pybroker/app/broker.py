@@ -26,10 +26,10 @@ from pybroker.app.metadata import choose_broker_id, metadata_session
 from pybroker.app.replication import Replication
 from pybroker.app.transactions import build_transactions
 from pybroker.app.warming import warm
-from pybroker.coordination.fetch_sessions import FetchSessionCache
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.producer_ids import ProducerIds, allocate_block
 from pybroker.coordination.runtime.groups import GroupCoordinator
+from pybroker.handlers.late import Late
 from pybroker.handlers.local_channel import LocalClient
 from pybroker.handlers.personas import persona_of
 from pybroker.handlers.registry import Services, build_registry
@@ -61,6 +61,7 @@ from pybroker.storage.log_manager import LogManager
 if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.config.broker import BrokerConfig
     from pybroker.controller.api import ControllerApi
+    from pybroker.coordination.fetch_sessions import FetchSessionCache
     from pybroker.coordination.runtime.transactions import TransactionCoordinator
     from pybroker.metadata.embedded import EmbeddedStore
     from pybroker.metadata.image import ClusterImage
@@ -79,7 +80,7 @@ LOAD_GRACE_S = 5.0
 """How long clients are kept from a broker that still loads its groups and transactions. Many clients give up
 at the first COORDINATOR_LOAD_IN_PROGRESS, while all of them connect again; but a large log takes its time."""
 
-SeamMaker: TypeAlias = Callable[[BrokerId, FetchSessionCache], Around]
+SeamMaker: TypeAlias = "Callable[[BrokerId, Callable[[], FetchSessionCache]], Around]"
 """Makes the seam of a broker's dispatch, once it knows its id."""
 
 
@@ -326,6 +327,7 @@ class Broker:
         )
         self._transactions = transactions.coordinator
         return Services(
+            broker_id=self.broker_id,
             config=config,
             current_config=lambda: self.config,
             now_ms=self.clock.now_ms,
@@ -347,9 +349,7 @@ class Broker:
             topics=control.topics,
             configs_admin=control.configs,
             auto_creation=control.auto_creation,
-            fetch_sessions=FetchSessionCache(
-                config.max_incremental_fetch_session_cache_slots, FETCH_SESSION_EVICTION_MS, random.randint
-            ),
+            fetch_sessions=Late(lambda: _fetch_sessions(config)),
             producer_ids=producer_ids,
             leader_throttle=self._replication.leader_throttle,
         )
@@ -365,7 +365,9 @@ class Broker:
             lambda: self.publisher.current,
             self.metrics,
             expected_error=expected_code,
-            around=self._seam(self.broker_id, services.fetch_sessions) if self._seam is not None else None,
+            around=self._seam(self.broker_id, services.fetch_sessions.made)
+            if self._seam is not None
+            else None,
         )
         server = Server(self.config.listeners.bound, dispatcher, server_settings(self.config), self.metrics)
         server.open()
@@ -488,6 +490,13 @@ class Broker:
         """How many partitions the offsets topic has, or will have once it is created."""
         topic = self.image.topics.get(CONSUMER_OFFSETS)
         return self.config.offsets_topic_num_partitions if topic is None else len(topic.partitions)
+
+
+def _fetch_sessions(config: BrokerConfig) -> FetchSessionCache:
+    from pybroker.coordination.fetch_sessions import FetchSessionCache
+
+    slots = config.max_incremental_fetch_session_cache_slots
+    return FetchSessionCache(slots, FETCH_SESSION_EVICTION_MS, random.randint)
 
 
 _CANNOT_START = (LogDirUnusable, CannotListen, StoreError, StartupError)

@@ -6,20 +6,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pybroker.app.peers import controller_peer_settings
-from pybroker.config.topic import validate_topic_configs
 from pybroker.controller.api import ControllerApi
 from pybroker.controller.auto_creation import AutoTopicCreation
-from pybroker.controller.configs_admin import ConfigsAdmin
 from pybroker.controller.controller import Controller
 from pybroker.controller.remote_channel import RemoteChannel
 from pybroker.controller.term import ControllerConfig
-from pybroker.controller.topics_admin import TopicsAdmin
+from pybroker.handlers.late import Late
 from pybroker.handlers.local_channel import LocalChannel
 from pybroker.model.values import frozen
 
 if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.config.broker import BrokerConfig
     from pybroker.controller.channels import BrokerChannel
+    from pybroker.controller.configs_admin import ConfigsAdmin
+    from pybroker.controller.topics_admin import TopicsAdmin
     from pybroker.handlers.routes import Route
     from pybroker.instruments.clock import Clock, TimerQueue
     from pybroker.metadata.config_changes import ConfigChanges
@@ -33,8 +33,8 @@ if TYPE_CHECKING:  # app/warming.py says what is late
 class ControllerServices:
     controller: Controller
     api: ControllerApi
-    topics: TopicsAdmin
-    configs: ConfigsAdmin
+    topics: Late[TopicsAdmin]
+    configs: Late[ConfigsAdmin]
     auto_creation: AutoTopicCreation
 
 
@@ -80,17 +80,29 @@ def build_controller(
         timers=timers,
         reregister=reregister,
     )
-    topics = TopicsAdmin(
-        session,
-        publisher,
-        num_partitions=lambda: current_config().num_partitions,
-        replication_factor=lambda: current_config().default_replication_factor,
-        validate_config=lambda _topic, values: validate_topic_configs(values, current_config()),
-    )
+
+    def make_topics() -> TopicsAdmin:
+        from pybroker.config.topic import validate_topic_configs
+        from pybroker.controller.topics_admin import TopicsAdmin
+
+        return TopicsAdmin(
+            session,
+            publisher,
+            num_partitions=lambda: current_config().num_partitions,
+            replication_factor=lambda: current_config().default_replication_factor,
+            validate_config=lambda _topic, values: validate_topic_configs(values, current_config()),
+        )
+
+    def make_configs() -> ConfigsAdmin:
+        from pybroker.controller.configs_admin import ConfigsAdmin
+
+        return ConfigsAdmin(session, publisher, broker_id, current_config, configs.read)
+
+    topics = Late(make_topics)
     return ControllerServices(
         controller,
         ControllerApi(controller),
         topics,
-        ConfigsAdmin(session, publisher, broker_id, current_config, configs.read),
-        AutoTopicCreation(config, topics),
+        Late(make_configs),
+        AutoTopicCreation(config, topics.made),
     )

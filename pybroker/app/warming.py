@@ -25,6 +25,8 @@ LATE = (
     "pybroker.storage.log",
     "pybroker.replication.partition",
     "pybroker.storage.loader",
+    "pybroker.controller.topics_admin",
+    "pybroker.coordination.fetch_sessions",
     "pybroker.coordination.group.calls",
     "pybroker.coordination.group.group",
     "pybroker.coordination.group.consumer.rules",
@@ -39,6 +41,7 @@ LATE = (
     "pybroker.coordination.transaction.storing",
     "pybroker.coordination.transaction.shard",
     "pybroker.records.builder",
+    "pybroker.controller.configs_admin",
     "pybroker.replication.cleaner",
     "pybroker.replication.fetcher",
 )

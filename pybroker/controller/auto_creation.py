@@ -1,12 +1,17 @@
 """Topics that come into being because somebody asked for them (Kafka 3.9 ``AutoTopicCreationManager``)."""
 
-from collections.abc import Iterable
+from __future__ import annotations
 
-from pybroker.config.broker import BrokerConfig
-from pybroker.controller.topic_creation import NewTopic
-from pybroker.controller.topics_admin import TopicsAdmin
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
 from pybroker.model.errors import ErrorCode
 from pybroker.model.topics import CONSUMER_OFFSETS, TRANSACTION_STATE, topic_name_problem
+
+if TYPE_CHECKING:  # app/warming.py says what is late
+    from pybroker.config.broker import BrokerConfig
+    from pybroker.controller.topic_creation import NewTopic
+    from pybroker.controller.topics_admin import TopicsAdmin
 
 _CREATED = (ErrorCode.TOPIC_ALREADY_EXISTS, ErrorCode.REQUEST_TIMED_OUT)
 """What the creation answers when the topic is there, or will be once its leaders are elected."""
@@ -15,7 +20,7 @@ _CREATED = (ErrorCode.TOPIC_ALREADY_EXISTS, ErrorCode.REQUEST_TIMED_OUT)
 class AutoTopicCreation:
     """Creates missing topics with the broker's defaults, internal ones with the settings of their own."""
 
-    def __init__(self, config: BrokerConfig, topics: TopicsAdmin) -> None:
+    def __init__(self, config: BrokerConfig, topics: Callable[[], TopicsAdmin]) -> None:
         self._config = config
         self._topics = topics
         self._in_flight: set[str] = set()
@@ -36,7 +41,7 @@ class AutoTopicCreation:
         wanted = [name for name, code in codes.items() if code is ErrorCode.NONE]
         self._in_flight.update(wanted)
         try:
-            results = await self._topics.create_topics(
+            results = await self._topics().create_topics(
                 [self._new_topic(name) for name in wanted], timeout_ms=0
             )
         finally:
@@ -51,6 +56,8 @@ class AutoTopicCreation:
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if name in self._in_flight else ErrorCode.NONE
 
     def _new_topic(self, name: str) -> NewTopic:
+        from pybroker.controller.topic_creation import NewTopic
+
         config = self._config
         if name == CONSUMER_OFFSETS:
             return NewTopic(

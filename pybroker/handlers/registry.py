@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pybroker.handlers.api_versions import ApiVersions, Features
-from pybroker.handlers.late import LateHandler
+from pybroker.handlers.late import Late, LateHandler
 from pybroker.handlers.metadata import MetadataHandler
 from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.handlers.routes import Route
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.handlers.personas import Persona
     from pybroker.metadata.config_changes import ConfigChanges
     from pybroker.metadata.publisher import Publisher
+    from pybroker.model.ids import BrokerId
     from pybroker.replication.log_dir_moves import LogDirMoves
     from pybroker.replication.replicas import Replicas
     from pybroker.replication.throttle import ReplicationThrottle
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
 class Services:
     """What handlers are made of."""
 
+    broker_id: BrokerId
     config: BrokerConfig
     current_config: Callable[[], BrokerConfig]
     """The configuration with what was changed at run time; ``config`` is that of the start."""
@@ -66,10 +68,10 @@ class Services:
     old_offsets: OldOffsets
     controller: Controller
     controller_api: ControllerApi
-    topics: TopicsAdmin
-    configs_admin: ConfigsAdmin
+    topics: Late[TopicsAdmin]
+    configs_admin: Late[ConfigsAdmin]
     auto_creation: AutoTopicCreation
-    fetch_sessions: FetchSessionCache
+    fetch_sessions: Late[FetchSessionCache]
     producer_ids: ProducerIds
     leader_throttle: ReplicationThrottle
 
@@ -84,14 +86,12 @@ def build_registry(services: Services) -> tuple[Route, ...]:
 
     create_topics = LateHandler("create_topics", services.topics, is_controller, services.current_config)
     delete_topics = LateHandler("delete_topics", services.topics, is_controller, config.delete_topic_enable)
-    describe_configs = LateHandler(
-        "describe_configs", services.configs_admin.broker_id, services.current_config
-    )
+    describe_configs = LateHandler("describe_configs", services.broker_id, services.current_config)
     elect_leaders = LateHandler("elect_leaders", services.controller_api, services.publisher)
     reassign = LateHandler("alter_partition_reassignments", services.controller_api)
     reassignments = LateHandler("list_partition_reassignments", services.controller_api)
     preferred = PreferredReplica(
-        services.configs_admin.broker_id, SELECTORS.get(config.replica_selector_class or ""), now_ms
+        services.broker_id, SELECTORS.get(config.replica_selector_class or ""), now_ms
     )
     fetch = LateHandler(
         "fetch",

@@ -9,7 +9,7 @@ import logging
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -396,8 +396,11 @@ class Host:
         if stat is not None:
             await self._current.store.expire_session(stat.ephemeral_owner)
 
-    def _seam(self, hosted: HostedBroker, broker_id: BrokerId, sessions: FetchSessionCache) -> Around:
-        faults = chain(self.faults.seam(broker_id, sessions.parts), prompt(lambda: hosted.broker))
+    def _seam(
+        self, hosted: HostedBroker, broker_id: BrokerId, sessions: Callable[[], FetchSessionCache]
+    ) -> Around:
+        seam = self.faults.seam(broker_id, lambda session_id: sessions().parts(session_id))
+        faults = chain(seam, prompt(lambda: hosted.broker))
         return chain(hosted.gate, chain(self.journal.seam(broker_id), faults))
 
     def log_dirs(self, broker_id: BrokerId) -> list[Path]:
