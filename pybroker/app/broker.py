@@ -203,6 +203,11 @@ class Broker:
         if failure is not None:
             raise failure
 
+    async def coordinators_loaded(self) -> None:
+        """Waits until the groups and transactions of all partitions led by now are known."""
+        await self._groups.loaded()
+        await self._transactions.loaded()
+
     async def stop(self) -> None:
         """Lets requests in flight finish, closes the logs and marks the stop as clean."""
         self._stopping.set()
@@ -398,8 +403,7 @@ class Broker:
                 await self._until_known()
                 await services.controller.told(self.broker_id)
                 with trio.move_on_after(LOAD_GRACE_S):
-                    await services.groups.loaded()
-                    await services.transactions.loaded()
+                    await self.coordinators_loaded()
         except BaseException:
             server.close()
             raise

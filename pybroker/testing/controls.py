@@ -327,7 +327,12 @@ class HostControls:
 
         def is_so() -> bool:
             groups = coordinator.groups
-            found = groups.describe(wanted.group) or groups.describe_consumer_group(wanted.group)
+            try:
+                found = groups.describe(wanted.group) or groups.describe_consumer_group(wanted.group)
+            except ApiError as error:
+                if error.code is not ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                    raise
+                found = None  # not yet
             described[0] = found
             if found is None or found.state.lower() != wanted.state.lower():
                 return False

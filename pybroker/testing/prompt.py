@@ -36,6 +36,7 @@ def prompt(broker: Callable[[], "Broker | None"]) -> Around:
         with trio.move_on_after(PATIENCE_S):
             while _comes_too_early(response):
                 context.image = await _image_after(asked, context.image)
+                await asked.coordinators_loaded()
                 response = await answer(request)
         return response
 

@@ -36,7 +36,9 @@ async def test_a_topic_that_does_not_get_a_leader_is_told_of_in_the_end(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     publisher = Publisher()
-    broker: Any = SimpleNamespace(publisher=publisher, image=publisher.current)
+    broker: Any = SimpleNamespace(
+        publisher=publisher, image=publisher.current, coordinators_loaded=trio.lowlevel.checkpoint
+    )
     topic = SimpleNamespace(error_code=ErrorCode.LEADER_NOT_AVAILABLE)
     early = SimpleNamespace(topics=[topic])
 
