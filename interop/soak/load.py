@@ -201,6 +201,11 @@ class Load:
                 for message in consumer.consume(min(10_000, high - position), 10.0):
                     if message.error():
                         raise KafkaException(message.error())
+                    if message.offset() < position:
+                        where = f"{self._topic}-{partition}"
+                        raise AssertionError(
+                            f"{where}: offset {message.offset()} was given again, not {position}"
+                        )
                     producer, _, number = message.value().decode().partition(":")
                     found.append(Sent(producer, int(number)))
                     position = message.offset() + 1

@@ -1,11 +1,12 @@
 """Leaders, in-sync replicas, epochs and disks of a test's cluster, at its will; clients of others look on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from interop.support.waiting import wait_until
 from pybroker.control.operations import NoSuchThing, OperationFailed
 from pybroker.testing import KafkaCluster
 
@@ -70,16 +71,61 @@ def test_a_failed_disk_takes_its_partitions_along_and_leaves_the_broker(kafka_cl
     cluster = kafka_cluster(log_dirs=2)
     cluster.create_topic("t", partitions=4)
     cluster.fail_disk(0, log_dir=1)
-    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers, "message.timeout.ms": 1500})
-    failed: list[bool] = []
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
+
+    def without_leader() -> set[int]:
+        found = admin.list_topics("t", timeout=10).topics["t"].partitions
+        return {index for index, partition in found.items() if partition.leader < 0}
+
+    wait_until(lambda: len(without_leader()) == 2, "two partitions without a leader")
+    lost = without_leader()
+    refused: dict[int, bool] = {}
     for partition in range(4):
+        timeout_ms = 1500 if partition in lost else 30_000
+        producer = Producer(
+            {"bootstrap.servers": cluster.bootstrap_servers, "message.timeout.ms": timeout_ms}
+        )
         producer.produce(
             "t",
             b"x",
             partition=partition,
-            on_delivery=lambda error, _message: failed.append(error is not None),
+            on_delivery=lambda error, message: refused.update({message.partition(): error is not None}),
         )
-    producer.flush(10)
-    assert sorted(failed) == [False, False, True, True]
+        producer.flush(40)
+    assert refused == {partition: partition in lost for partition in range(4)}
     with pytest.raises(NoSuchThing, match="log directories 0 to 1"):
         cluster.fail_disk(0, log_dir=2)
+
+
+def test_the_others_lead_what_was_on_a_failed_disk(kafka_cluster: Clusters) -> None:
+    cluster = kafka_cluster(brokers=3, log_dirs=2)
+    cluster.create_topic("t", partitions=6, replication_factor=3)
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
+
+    def partitions() -> Iterable[tuple[int, set[int]]]:
+        found = admin.list_topics("t", timeout=10).topics["t"].partitions.values()
+        return [(partition.leader, set(partition.isrs)) for partition in found]
+
+    failed: list[object] = []
+    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers, "acks": "all"})
+
+    def produce() -> None:
+        for partition in range(6):
+            producer.produce(
+                "t", b"x", partition=partition, on_delivery=lambda error, _: error and failed.append(error)
+            )
+        assert producer.flush(20) == 0
+
+    produce()
+    led_before = sum(leader == 1 for leader, _ in partitions())
+    cluster.fail_disk(1, log_dir=1)
+    produce()
+    wait_until(lambda: any(1 not in isr for _, isr in partitions()), "replicas out of sync")
+    assert any(1 in isr for _, isr in partitions())  # those on the disk that is left
+    assert all(leader in isr for leader, isr in partitions())
+    assert 0 < sum(leader == 1 for leader, _ in partitions()) < led_before
+    cluster.heal_disk(1, log_dir=1)
+    cluster.restart(1)
+    wait_until(lambda: all(isr == {0, 1, 2} for _, isr in partitions()), "all replicas in sync again")
+    produce()
+    assert failed == []
