@@ -1,7 +1,7 @@
 """What OffsetCommit and TxnOffsetCommit have in common: which partitions there are, and the answers, which
 each gives in classes of its own."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from pybroker.metadata.image import ClusterImage
@@ -33,32 +33,41 @@ class CommitReplies(Generic[T]):
         Args:
             topics: of the request, which names them by their ids if ``by_id``.
         """
-        partition_of = image.partition
         for topic in topics:
             name = image.topic_names_by_id.get(bytes(topic.topic_id)) if by_id else topic.name
             if name is None:
-                for partition in topic.partitions:
-                    self._add("", topic.topic_id, partition.partition_index, ErrorCode.UNKNOWN_TOPIC_ID)
+                self._answer("", topic.topic_id, topic.partitions, ErrorCode.UNKNOWN_TOPIC_ID)
                 continue
             self._ids[name] = topic.topic_id
+            known = image.topics.get(name)
+            indexes = () if known is None else known.partitions
             for partition in topic.partitions:
-                tp = TopicPartition(name, partition.partition_index)
-                if partition_of(tp) is None:
-                    self.add(tp, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+                if partition.partition_index in indexes:
+                    yield TopicPartition(name, partition.partition_index), partition
                 else:
-                    yield tp, partition
+                    self._answer(name, topic.topic_id, (partition,), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
 
-    def add(self, tp: TopicPartition, code: ErrorCode) -> None:
-        """The answer for a partition that :meth:`existing` has found."""
-        self._add(tp[0], self._ids[tp[0]], tp[1], code)
+    def add(self, codes: Mapping[TopicPartition, ErrorCode]) -> None:
+        """The answers for partitions that :meth:`existing` has found."""
+        topic, answers, partition = None, [], self._partition
+        for (name, index), code in codes.items():
+            if name != topic:
+                topic, answers = name, self._answers(name, self._ids[name])
+            answers.append(partition(partition_index=index, error_code=code))
 
-    def _add(self, name: str, topic_id: TopicId, partition: int, code: ErrorCode) -> None:
+    def _answer(self, name: str, topic_id: TopicId, partitions: Iterable[Any], code: ErrorCode) -> None:
+        answers = self._answers(name, topic_id)
+        for partition in partitions:
+            answers.append(self._partition(partition_index=partition.partition_index, error_code=code))
+
+    def _answers(self, name: str, topic_id: TopicId) -> list[Any]:
+        """Those of one topic so far, to be added to."""
         known = self._topics.get((name, topic_id))
         if known is None:
             partitions: list[Any] = []
             known = self._topic(name=name, topic_id=topic_id, partitions=partitions), partitions
             self._topics[name, topic_id] = known
-        known[1].append(self._partition(partition_index=partition, error_code=code))
+        return known[1]
 
     def topics(self) -> list[T]:
         """The topics of the response."""

@@ -49,9 +49,8 @@ class OffsetCommitHandler:
             tp: _commit(asked, now_ms, expiry_ms)
             for tp, asked in replies.existing(ctx.image, request.topics, by_id=by_id)
         }
-        codes = await self._keep(ctx, request, commits) if commits else {}
-        for tp, code in codes.items():
-            replies.add(tp, code)
+        if commits:
+            replies.add(await self._keep(ctx, request, commits))
         return OffsetCommitResponse(topics=replies.topics())
 
     async def _keep(

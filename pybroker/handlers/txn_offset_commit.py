@@ -53,8 +53,7 @@ class TxnOffsetCommitHandler:
                 codes = await self._keep(ctx, request, commits)
             except ApiError as error:
                 codes = dict.fromkeys(commits, error.code)
-            for tp, code in codes.items():
-                replies.add(tp, _in_words_of(ctx, code))
+            replies.add({tp: _in_words_of(ctx, code) for tp, code in codes.items()})
         return TxnOffsetCommitResponse(topics=replies.topics())
 
     async def _keep(

@@ -28,7 +28,7 @@ from pybroker.records.header import (
     TimestampType,
 )
 from pybroker.records.layout import BATCH_HEADER, BATCH_HEADER_BYTES, LOG_OVERHEAD_BYTES, struct_of
-from pybroker.records.record import encode_record
+from pybroker.records.record import encode_plain_records, encode_record
 
 _pack_outside_crc = struct_of(BATCH_HEADER, last="crc").pack
 _pack_inside_crc = struct_of(BATCH_HEADER, first="attributes").pack
@@ -103,17 +103,32 @@ class RecordBatchBuilder:
             ValueError: the offset does not grow or is too far from the base, or the timestamp is below -1.
         """
         offset_delta = self._last_offset_delta + 1 if offset is None else offset - self.base_offset
+        timestamp_delta = self._timestamp_delta(offset_delta, timestamp)
+        self._body += encode_record(timestamp_delta, offset_delta, key, value, headers)
+        self._count += 1
+        self._last_offset_delta = offset_delta
+        return self.base_offset + offset_delta
+
+    def extend(self, records: Sequence[tuple[Buffer | None, Buffer | None]], timestamp: int) -> None:
+        """Add keys and values that have one timestamp and no headers; errors as :meth:`append`."""
+        if not records:
+            return
+        last_offset_delta = self._last_offset_delta + len(records)
+        timestamp_delta = self._timestamp_delta(last_offset_delta, timestamp)
+        self._body += encode_plain_records(timestamp_delta, self._last_offset_delta + 1, records)
+        self._count += len(records)
+        self._last_offset_delta = last_offset_delta
+
+    def _timestamp_delta(self, offset_delta: int, timestamp: int) -> int:
+        """Of what is about to be added, up to that offset delta."""
         if not self._last_offset_delta < offset_delta <= 0x7FFFFFFF:
             raise ValueError(f"offset delta {offset_delta} cannot follow {self._last_offset_delta}")
         if timestamp < NO_TIMESTAMP:
             raise ValueError(f"timestamp {timestamp} is negative")
         if self._base_timestamp is None:
             self._base_timestamp = timestamp
-        self._body += encode_record(timestamp - self._base_timestamp, offset_delta, key, value, headers)
-        self._count += 1
-        self._last_offset_delta = offset_delta
         self.max_timestamp = max(self.max_timestamp, timestamp)
-        return self.base_offset + offset_delta
+        return timestamp - self._base_timestamp
 
     def build(self, *, last_offset_delta: int | None = None, max_timestamp: int | None = None) -> bytes:
         """The batch. The arguments override what the records say, as the log cleaner must: it keeps the last

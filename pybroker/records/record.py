@@ -4,7 +4,7 @@ Source: Kafka's ``DefaultRecord``. A record is a varint length, then attributes,
 delta, nullable key and value, and headers. Walking looks at lengths only, and is much cheaper.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pybroker.model.errors import ErrorCode
@@ -21,6 +21,8 @@ _new = tuple.__new__
 _NO_LIMIT = 1 << 31
 _NULL = b"\x01"
 """The size of a field that is not there: -1."""
+
+_NO_HEADERS = b"\x00"
 
 _BEYOND = 1 << 40
 """A step out of any buffer: where a walk goes from a length that cannot be."""
@@ -299,6 +301,28 @@ def encode_record(
             parts.append(content)
     body = b"".join(parts)
     return encode_varint(len(body)) + body
+
+
+def encode_plain_records(
+    timestamp_delta: int, offset_delta: int, records: Iterable[tuple[Buffer | None, Buffer | None]]
+) -> bytes:
+    """Keys and values as records without headers, of one timestamp and with offsets that count up from
+    ``offset_delta``: the same bytes as :func:`encode_record` gives for each."""
+    parts: list[Buffer] = []
+    start = b"\x00" + encode_varint(timestamp_delta)
+    for delta, (key, value) in enumerate(records, offset_delta):
+        position = encode_varint(delta)
+        if key is None:
+            key_size, key = _NULL, b""
+        else:
+            key_size = encode_varint(len(key))
+        if value is None:
+            value_size, value = _NULL, b""
+        else:
+            value_size = encode_varint(len(value))
+        size = len(start) + len(position) + len(key_size) + len(key) + len(value_size) + len(value) + 1
+        parts += encode_varint(size), start, position, key_size, key, value_size, value, _NO_HEADERS
+    return b"".join(parts)
 
 
 def bad_record(message: str) -> InvalidRecords:

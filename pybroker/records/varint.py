@@ -14,10 +14,14 @@ class ByteAt(Protocol):
 
 def encode_varint(value: int) -> bytes:
     """Zig-zag encoding of a signed number of at most 64 bits; 1 to 10 bytes."""
+    if 0 <= value < _SMALL:
+        return _ENCODED[value]
+    return _encode(value)
+
+
+def _encode(value: int) -> bytes:
     rest = (value << 1) ^ (value >> 63)
-    if rest < 0x80:
-        return _ONE_BYTE[rest]
-    if rest < 0x4000:
+    if 0x80 <= rest < 0x4000:
         return bytes((rest & 0x7F | 0x80, rest >> 7))
     out = bytearray()
     while rest >= 0x80:
@@ -27,7 +31,10 @@ def encode_varint(value: int) -> bytes:
     return bytes(out)
 
 
-_ONE_BYTE = [bytes([number]) for number in range(0x80)]
+_SMALL = 512
+"""Most numbers of a record are lengths and deltas below that."""
+
+_ENCODED = [_encode(number) for number in range(_SMALL)]
 
 
 def decode_varint(buffer: ByteAt, position: int, max_bytes: int = 5) -> tuple[int, int]:

@@ -1,6 +1,8 @@
 """Building batches: offsets, limits, what the log cleaner overrides."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pybroker.records.batch import CompressionType, Record, crc_is_valid, iter_records, read_batch_header
 from pybroker.records.builder import RecordBatchBuilder, build_batch
@@ -28,6 +30,32 @@ def test_offsets_must_grow_and_stay_near_the_base(offset: int) -> None:
 def test_a_timestamp_below_minus_one_cannot_be_written() -> None:
     with pytest.raises(ValueError, match="negative"):
         RecordBatchBuilder().append(b"a", None, -2)
+    with pytest.raises(ValueError, match="negative"):
+        RecordBatchBuilder().extend([(b"a", None)], -2)
+
+
+FIELD = st.none() | st.binary(max_size=3) | st.sampled_from([b"x" * 100, b"y" * 600, b"z" * 9000])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(FIELD, FIELD), max_size=3), st.sampled_from([NOW, NOW - 5, NOW + 70_000])
+        )
+    )
+)
+def test_several_records_are_added_as_they_are_one_by_one(
+    groups: list[tuple[list[tuple[bytes | None, bytes | None]], int]],
+) -> None:
+    at_once, one_by_one = RecordBatchBuilder(base_offset=7), RecordBatchBuilder(base_offset=7)
+    for records, timestamp in groups:
+        at_once.extend(records, timestamp)
+        for key, value in records:
+            one_by_one.append(key, value, timestamp)
+    assert (len(at_once), at_once.next_offset) == (len(one_by_one), one_by_one.next_offset)
+    if len(one_by_one):
+        assert at_once.build() == one_by_one.build()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pybroker.coordination.effects import CoordinatorRecord, Effects, Outcome, Token
-from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall, FetchedOffset
+from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall, CommitReply, FetchedOffset
 from pybroker.coordination.group.errors import commit_error
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets, commit_time
@@ -37,14 +37,13 @@ def commit(group: ClassicGroup, call: CommitCall, token: Token, rules: GroupRule
 
 def store(offsets: GroupOffsets, call: CommitCall, token: Token, rules: GroupRules, effects: Effects) -> None:
     """Store a commit. Texts that are too long are refused one by one, the others are stored."""
-    too_long = too_long_texts(call, rules)
-    storable = {tp: one for tp, one in call.offsets.items() if tp not in too_long}
+    storable = storable_offsets(call, rules)
     if not storable:
         effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.OFFSET_METADATA_TOO_LARGE))
         return
     offsets.prepare(storable)
     records = offset_records(call.group_id, storable)
-    effects.append(records, OffsetsStored(offsets, token, tuple(call.offsets), storable, too_long))
+    effects.append(records, OffsetsStored(offsets, token, call.offsets, storable))
 
 
 def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
@@ -60,18 +59,28 @@ def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
     return ErrorCode.NONE if call.generation == group.generation else ErrorCode.ILLEGAL_GENERATION
 
 
-def too_long_texts(call: CommitCall, rules: GroupRules) -> frozenset[TopicPartition]:
-    """Partitions whose text is longer than ``offset.metadata.max.bytes``."""
-    return frozenset(
-        tp
-        for tp, one in call.offsets.items()
-        if one.metadata and _length(one.metadata) > rules.max_metadata_length
-    )
+def storable_offsets(call: CommitCall, rules: GroupRules) -> Mapping[TopicPartition, CommittedOffset]:
+    """All commits but those whose text is longer than ``offset.metadata.max.bytes``."""
+    limit = rules.max_metadata_length
+    too_long = {tp for tp, one in call.offsets.items() if one[2] and _length(one[2]) > limit}
+    if not too_long:
+        return call.offsets
+    return {tp: one for tp, one in call.offsets.items() if tp not in too_long}
 
 
 def _length(text: str) -> int:
     """In UTF-16 code units, as Java counts."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def commit_reply(
+    asked: Collection[TopicPartition], stored: Collection[TopicPartition], error: ErrorCode
+) -> CommitReply:
+    """What became of a commit of which only ``stored`` was storable."""
+    reply = dict.fromkeys(asked, error)
+    if len(stored) != len(asked):
+        reply.update({tp: ErrorCode.OFFSET_METADATA_TOO_LARGE for tp in asked if tp not in stored})
+    return reply
 
 
 @frozen
@@ -80,20 +89,15 @@ class OffsetsStored:
 
     offsets: GroupOffsets
     token: Token
-    asked: Sequence[TopicPartition]
+    asked: Collection[TopicPartition]
     storable: Mapping[TopicPartition, CommittedOffset]
-    too_long: Collection[TopicPartition]
 
     def settle(self, outcome: Outcome, effects: Effects) -> None:
         if outcome.error is ErrorCode.NONE:
             self.offsets.apply(self.storable, outcome.base_offset)
         else:
             self.offsets.fail(self.storable)
-        error = commit_error(outcome.error)
-        effects.reply(
-            self.token,
-            {tp: ErrorCode.OFFSET_METADATA_TOO_LARGE if tp in self.too_long else error for tp in self.asked},
-        )
+        effects.reply(self.token, commit_reply(self.asked, self.storable, commit_error(outcome.error)))
 
 
 # -- fetching ----------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from pybroker.model.ids import UNKNOWN_OFFSET, LeaderEpoch, Offset, ProducerId, TopicPartition
 
+_new = tuple.__new__
+
 
 class CommittedOffset(NamedTuple):
     """One commit. ``expire_timestamp_ms`` only when the client asked for a retention time of its own."""
@@ -58,13 +60,18 @@ class GroupOffsets:
 
     def apply(self, commits: Mapping[TopicPartition, CommittedOffset], batch_offset: Offset) -> None:
         """The commits are in the log, committed. A partition that was removed meanwhile stays removed."""
+        pending, stored = self.pending, self.stored  # :meth:`store` in place: all commits come through here
         for tp, commit in commits.items():
-            staged = self.pending.get(tp)
+            staged = pending.get(tp)
             if staged is None:
                 continue
-            self.store(tp, StoredOffset(commit, batch_offset))
+            known = stored.get(tp)
+            if known is None or known[1] < batch_offset:
+                stored[tp] = _new(StoredOffset, (commit, batch_offset))
             if staged == commit:
-                del self.pending[tp]
+                del pending[tp]
+        if not pending:
+            pending.clear()  # gives back its table, which is as large as the largest commit was
 
     def fail(self, commits: Mapping[TopicPartition, CommittedOffset]) -> None:
         """The commits will never be in the log."""

@@ -31,6 +31,8 @@ OFFSET_VALUE = 3
 GROUP_VALUE = 3
 _NO_TIMESTAMP = -1
 _PARTITION = struct.Struct(">i")
+_OFFSET = struct.Struct(">q")
+_OFFSET_END = PREFIX_BYTES + _OFFSET.size
 _OFFSET_KEY_PREFIX = with_kind(1, b"")
 _OFFSET_VALUE_PREFIX = with_kind(OFFSET_VALUE, b"")
 _GROUP_KEY_PREFIX = with_kind(GROUP_KEY, b"")
@@ -87,15 +89,25 @@ def offset_value(commit: CommittedOffset) -> bytes:
 def offset_records(
     group_id: str, commits: Mapping[TopicPartition, CommittedOffset]
 ) -> list[CoordinatorRecord]:
-    """A record for each commit of a group, in their order."""
+    """A record for each commit of a group, in their order.
+
+    Neighbours have much in common. The partition is the last field of a key, and all before is the same
+    throughout a topic; the offset is the first of a value, and most often all behind is the same too.
+    """
     records: list[CoordinatorRecord] = []
-    topic, start = None, b""
-    for tp, commit in commits.items():
-        if tp[0] != topic:
-            topic = tp[0]
-            # The partition is the last field of a key: all before is the same throughout a topic.
-            start = offset_key(group_id, TopicPartition(topic, 0))[: -_PARTITION.size]
-        records.append((start + _PARTITION.pack(tp[1]), offset_value(commit)))
+    topic, key_start = None, b""
+    said, version, value_end = None, b"", b""
+    for (name, partition), commit in commits.items():
+        if name != topic:
+            topic = name
+            key_start = offset_key(group_id, TopicPartition(topic, 0))[: -_PARTITION.size]
+        if commit[1:] != said:
+            said = commit[1:]
+            value = offset_value(commit)
+            version, value_end = value[:PREFIX_BYTES], value[_OFFSET_END:]
+        records.append(
+            (key_start + _PARTITION.pack(partition), version + _OFFSET.pack(commit[0]) + value_end)
+        )
     return records
 
 

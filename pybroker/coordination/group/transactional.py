@@ -1,10 +1,10 @@
 """Offsets that are committed as part of a transaction: kept aside until its marker says that they count."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from pybroker.coordination.effects import Effects, Outcome, Token, Writer
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall
-from pybroker.coordination.group.commits import too_long_texts
+from pybroker.coordination.group.commits import commit_reply, storable_offsets
 from pybroker.coordination.group.errors import commit_error
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets
@@ -34,14 +34,13 @@ def stage(
     offsets: GroupOffsets, call: CommitCall, writer: Writer, token: Token, rules: GroupRules, effects: Effects
 ) -> None:
     """Keep a commit aside until the end of the transaction."""
-    too_long = too_long_texts(call, rules)
-    storable = {tp: one for tp, one in call.offsets.items() if tp not in too_long}
+    storable = storable_offsets(call, rules)
     if not storable:
         effects.reply(token, dict.fromkeys(call.offsets, ErrorCode.OFFSET_METADATA_TOO_LARGE))
         return
     offsets.prepare_transactional(writer.producer_id, storable)
     records = offset_records(call.group_id, storable)
-    staged = OffsetsStaged(offsets, token, tuple(call.offsets), writer.producer_id, storable, too_long)
+    staged = OffsetsStaged(offsets, token, call.offsets, writer.producer_id, storable)
     effects.append(records, staged, writer)
 
 
@@ -65,10 +64,9 @@ class OffsetsStaged:
 
     offsets: GroupOffsets
     token: Token
-    asked: Sequence[TopicPartition]
+    asked: Collection[TopicPartition]
     producer_id: ProducerId
     storable: Mapping[TopicPartition, CommittedOffset]
-    too_long: Collection[TopicPartition]
 
     def settle(self, outcome: Outcome, effects: Effects) -> None:
         offsets = self.offsets
@@ -76,8 +74,4 @@ class OffsetsStaged:
             offsets.stage_transactional(self.producer_id, self.storable, outcome.base_offset)
         else:
             offsets.fail_transactional(self.producer_id, self.storable)
-        error = commit_error(outcome.error)
-        effects.reply(
-            self.token,
-            {tp: ErrorCode.OFFSET_METADATA_TOO_LARGE if tp in self.too_long else error for tp in self.asked},
-        )
+        effects.reply(self.token, commit_reply(self.asked, self.storable, commit_error(outcome.error)))

@@ -406,8 +406,7 @@ class Shards(Generic[S]):
                 base_sequence=0,
                 is_transactional=True,
             )
-        for key, value in item.records:
-            builder.append(key, value, item.timestamp_ms)
+        builder.extend(item.records, item.timestamp_ms)
         return builder.build()
 
     def _settle(self, item: Append, outcome: Outcome) -> Iterable[Effect]:

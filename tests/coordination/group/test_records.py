@@ -1,6 +1,8 @@
 """Groups and offsets as bytes: what Kafka 3.9 writes, and everything that it may find."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.coordination.group.records import (
@@ -48,11 +50,24 @@ def test_what_is_no_key(key: bytes | None) -> None:
         read_key(key)
 
 
-def test_the_records_of_a_commit_are_those_of_its_offsets_one_by_one() -> None:
-    commits = {
-        TopicPartition(topic, partition): CommittedOffset(partition, 3, "note", 1_700_000_000_000 + partition)
-        for topic, partition in [("b", 0), ("a", 70_000), ("a", 1), ("b", 7), ("ä", 2)]
-    }
+COMMITS = st.dictionaries(
+    st.builds(TopicPartition, st.sampled_from(["a", "b", "ä"]), st.integers(0, 2**31 - 1)),
+    st.builds(
+        CommittedOffset,
+        st.integers(-(2**63), 2**63 - 1),
+        st.sampled_from([-1, 3]),
+        st.sampled_from(["", "note", "ä" * 200]),
+        st.sampled_from([0, 1_700_000_000_000]),
+        st.sampled_from([None, 1_700_000_000_001]),
+    ),
+)
+
+
+@settings(deadline=None)
+@given(COMMITS)
+def test_the_records_of_a_commit_are_those_of_its_offsets_one_by_one(
+    commits: dict[TopicPartition, CommittedOffset],
+) -> None:
     one_by_one = [(offset_key("g", tp), offset_value(commit)) for tp, commit in commits.items()]
     assert offset_records("g", commits) == one_by_one
 
