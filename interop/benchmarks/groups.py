@@ -151,7 +151,7 @@ async def _probe_during_replay(
     """Latencies while the log is read, and as many seconds later, when there is nothing else to do."""
     busy: list[float] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_probe, port, busy)
+        await nursery.start(_probe, port, busy)
         await _until_loaded(port, "group-1")
         figures.add(REPLAY, "pybroker", time.perf_counter() - started_s)
         figures.add(REPLAY_CPU, "pybroker", usage.cpu_s)
@@ -162,7 +162,10 @@ async def _probe_during_replay(
     return busy, idle
 
 
-async def _probe(port: int, latencies: list[float]) -> None:
+async def _probe(
+    port: int, latencies: list[float], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Started with its first answer: on a fast machine the groups are served when the port opens."""
     connection = await connect(port)
     request = frame(*API_VERSIONS, ApiVersionsRequest())
     try:
@@ -170,6 +173,8 @@ async def _probe(port: int, latencies: list[float]) -> None:
             sent_s = time.perf_counter()
             await connection.exchange(request)
             latencies.append(time.perf_counter() - sent_s)
+            if len(latencies) == 1:
+                task_status.started()
             await trio.sleep(PROBE_S)
     finally:
         connection.close()
