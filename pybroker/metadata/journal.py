@@ -38,7 +38,7 @@ class Journal:
         self._directory = directory
         self._syncs = syncs
         existing = _files(directory, "journal")
-        self._file = _open_journal(directory, _zxid_of(existing[-1]) if existing else next_zxid)
+        self._file = self._open(_zxid_of(existing[-1]) if existing else next_zxid)
         self._failed: OSError | None = None
         self.size_bytes = self._file.tell()
 
@@ -69,7 +69,7 @@ class Journal:
 
     def start_over(self, next_zxid: int) -> None:
         """Goes on in a new file; the old one stays until :func:`remove_covered`."""
-        fresh = _open_journal(self._directory, next_zxid)
+        fresh = self._open(next_zxid)
         self._file.close()
         self._file = fresh
         self.size_bytes = fresh.tell()
@@ -77,6 +77,12 @@ class Journal:
     def close(self) -> None:
         """Closes the file; all of it is synced already."""
         self._file.close()
+
+    def _open(self, first_zxid: int) -> FileIO:
+        file = (self._directory / f"journal.{first_zxid:016x}").open("ab", buffering=0)
+        if self._syncs:
+            _sync_directory(self._directory)
+        return file
 
     def _write_all(self, line: bytes) -> None:
         rest = memoryview(line)
@@ -174,12 +180,6 @@ def remove_covered(directory: Path, zxid: int) -> None:
         for path in _files(directory, kind):
             if _zxid_of(path) < keep_from:
                 path.unlink()
-
-
-def _open_journal(directory: Path, first_zxid: int) -> FileIO:
-    file = (directory / f"journal.{first_zxid:016x}").open("ab", buffering=0)
-    _sync_directory(directory)
-    return file
 
 
 def _files(directory: Path, kind: str) -> list[Path]:

@@ -33,8 +33,7 @@ class RegistrationConflict(StoreError):
 
 async def ensure_paths(store: Store) -> None:
     """Creates the persistent paths that are missing."""
-    for path in PERSISTENT_PATHS:
-        await store.ensure(path)
+    await store.ensure(*PERSISTENT_PATHS)
 
 
 async def cluster_id(store: Store, wanted: str = "") -> str:

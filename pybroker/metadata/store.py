@@ -227,19 +227,12 @@ class Store(ABC):
         assert isinstance(result, str)
         return result
 
-    async def ensure(self, path: str) -> None:
-        """Creates an empty persistent node and all above it, where they are missing."""
-        if path in ("", "/") or await self.exists(path) is not None:
-            return
-        await self.ensure(path.rpartition("/")[0])
-        while True:
-            try:
-                await self._single(Create(path))
-            except NodeExists:
-                return
-            except ConnectionLost:
-                continue
-            return
+    async def ensure(self, *paths: str) -> None:
+        """Creates empty persistent nodes and all above them, where they are missing, all in one go."""
+        missing = sorted({above for path in paths for above in _lineage(path)})  # parents come first
+        while missing:
+            results = await self.multi_all([[Create(path)] for path in missing])
+            missing = [path for path, result in zip(missing, results, strict=True) if _is_open(result)]
 
     async def note(self, sequence_prefix: str, data: bytes) -> None:
         """Leaves a sequential node for whoever watches its parent, until the store has said that it is there.
@@ -275,3 +268,27 @@ class Store(ABC):
         except MultiFailed as failed:
             raise failed.error from None
         return result
+
+
+def _lineage(path: str) -> list[str]:
+    """A path and all above it but the root."""
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(2, len(parts) + 1) if path != "/"]
+
+
+def _is_open(result: list[OpResult] | StoreError) -> bool:
+    """Whether the creation of a node must be tried again, because its answer or its parent's never came.
+
+    Raises:
+        StoreError: it was refused.
+    """
+    match result:
+        case ConnectionLost() | MultiFailed(error=NoNode()):
+            return True
+        case MultiFailed(error=NodeExists()):
+            return False
+        case MultiFailed():
+            raise result.error
+        case StoreError():
+            raise result
+    return False

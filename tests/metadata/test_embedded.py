@@ -204,6 +204,24 @@ async def test_writers_that_come_together_share_one_sync(tmp_path, monkeypatch, 
     await store.close()
 
 
+async def test_paths_that_are_ensured_share_one_sync(tmp_path, monkeypatch):
+    store = open_store(tmp_path)
+    synced = []
+    monkeypatch.setattr(journal.os, "fsync", synced.append)
+    await store.session().ensure(*(f"/n{number}/below" for number in range(50)))
+    assert len(synced) == 1
+    await store.close()
+
+
+async def test_without_syncs_nothing_is_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(journal.os, "fsync", synced.append)
+    store = open_store(tmp_path, syncs=False)
+    await store.session().create("/a")
+    await store.close()
+    assert synced == []
+
+
 async def test_nothing_is_seen_before_it_is_on_disk(tmp_path, monkeypatch):
     store = open_store(tmp_path)
     session = store.session()

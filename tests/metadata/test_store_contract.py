@@ -9,6 +9,7 @@ import trio
 from pybroker.metadata.store import (
     BadVersion,
     Check,
+    ConnectionLost,
     Create,
     Delete,
     InvalidPath,
@@ -107,6 +108,38 @@ async def test_make_parents_creates_what_is_missing_above_as_empty_nodes(store):
     await store.create("/a/b/c/d", b"leaf", make_parents=True)
     assert (await store.get("/a/b"))[0] == b""
     assert await store.children("/a/b/c") == ["d"]
+
+
+async def test_what_is_ensured_is_there_and_what_was_there_stays(store):
+    await store.create("/a", b"kept")
+    await store.ensure("/a/b/c", "/a/b", "/d", "/", "")
+    assert (await store.get("/a"))[0] == b"kept"
+    assert (await store.get("/a/b/c"))[0] == b""
+    assert await store.children("/") == ["a", "d"]
+    before = [await store.exists(path) for path in ("/", "/a/b", "/d")]
+    await store.ensure("/a/b/c", "/d")
+    assert [await store.exists(path) for path in ("/", "/a/b", "/d")] == before
+
+
+async def test_nothing_can_be_ensured_under_an_ephemeral_node(store):
+    await store.create("/e", ephemeral=True)
+    with pytest.raises(NoChildrenForEphemerals):
+        await store.ensure("/e/a")
+
+
+async def test_what_is_ensured_is_tried_again_where_no_answer_came(store, monkeypatch):
+    ask, asked = store.multi_all, []
+
+    async def losing(multis):
+        asked.append(len(multis))
+        if len(asked) > 1:
+            return await ask(multis)
+        return [ConnectionLost(), *(await ask(multis[1:]))]
+
+    monkeypatch.setattr(store, "multi_all", losing)
+    await store.ensure("/a/b", "/c")
+    assert await store.exists("/a/b") is not None
+    assert asked == [3, 2]
 
 
 async def test_a_node_with_children_cannot_be_deleted(store):
