@@ -242,7 +242,7 @@ class BrokerConfig:
             layers = evolve(layers, dynamic_default=dict(dynamic_default))
         if dynamic_broker is not None:
             layers = evolve(layers, dynamic_broker=dict(dynamic_broker))
-        return type(self).from_layers(layers)
+        return self if layers == self.layers else type(self).from_layers(layers)
 
     def get(self, name: str) -> ConfigValue:
         """The value of any key of the table.

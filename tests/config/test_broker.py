@@ -105,6 +105,7 @@ def test_a_change_at_run_time_makes_a_new_configuration() -> None:
     assert config.message_max_bytes == 1_048_588
     assert changed.message_max_bytes == 2000
     assert changed.with_layers(dynamic_broker={}).message_max_bytes == 1000
+    assert changed.with_layers(dynamic_broker={"message.max.bytes": "2000"}) is changed
     with pytest.raises(InvalidValue):
         config.with_layers(dynamic_broker={"message.max.bytes": "-1"})
 
