@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 import trio
+import trio.testing
 from attrs import field
 
 from pybroker.app.broker import Broker
@@ -27,7 +28,7 @@ from pybroker.instruments.seams import Answer, Around, chain
 from pybroker.instruments.timer_task import run_timers
 from pybroker.metadata import journal as store_files
 from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
-from pybroker.metadata.store import NoNode
+from pybroker.metadata.store import SetData
 from pybroker.metadata.znodes import BrokerIdZNode, ClusterIdZNode, ProducerIdBlockZNode
 from pybroker.model.ids import BrokerId
 from pybroker.model.values import frozen
@@ -75,6 +76,9 @@ class HostSettings:
     def ids(self) -> range:
         return range(self.first_id, self.first_id + self.brokers)
 
+
+KEPT = (ClusterIdZNode.path, ProducerIdBlockZNode.path)
+"""What of the metadata outlives a reset: the cluster stays itself, and no producer id comes again."""
 
 OLD_PORTS_KEPT = 200
 """Ports of brokers before their reset that nobody else on this machine gets meanwhile."""
@@ -209,7 +213,7 @@ class Host:
                 self.brokers[broker_id] = HostedBroker(broker_id, PortLease(settings.host, port))
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                await self._begin(cluster_id=None, last_producer_ids=None)
+                await self._begin({})
                 task_status.started()
                 await trio.sleep_forever()
         finally:
@@ -224,8 +228,7 @@ class Host:
         are new, and no producer id comes again. Ports that were not chosen are new too: a client that was
         left running connects again and again, and must not find the next test's brokers."""
         old = self._current
-        producer_ids = await self._last_producer_ids(old)
-        cluster_id = ClusterIdZNode.decode((await old.session.get(ClusterIdZNode.path))[0]).cluster_id
+        found = await old.session.get_all(KEPT)
         self._generation = None
         old.scope.cancel()
         await old.ended.wait()
@@ -237,9 +240,9 @@ class Host:
             hosted.gate.open()
             hosted.files = TroubledFiles(syncs=False)
             hosted.state = State.STOPPED
+        await self._begin({path: node[0] for path, node in zip(KEPT, found, strict=True) if node is not None})
         assert self._nursery is not None
         self._nursery.start_soon(_remove, old.folder)
-        await self._begin(cluster_id, producer_ids)
 
     def _renew_port(self, hosted: HostedBroker) -> None:
         if not hosted.lease.is_chosen:
@@ -248,7 +251,7 @@ class Host:
                 self._old_leases[0].close()
             self._old_leases.append(old)
 
-    async def _begin(self, cluster_id: str | None, last_producer_ids: bytes | None) -> None:
+    async def _begin(self, kept: Mapping[str, bytes]) -> None:
         assert self._root is not None and self._nursery is not None
         self._generations += 1
         folder = self._root / f"generation-{self._generations}"
@@ -262,10 +265,8 @@ class Host:
         generation = Generation(folder, timers, store)
         await self._nursery.start(self._run_generation, generation)
         self._generation = generation
-        if cluster_id is not None:
-            await _put(generation.session, ClusterIdZNode.path, ClusterIdZNode(cluster_id).encode())
-        if last_producer_ids is not None:
-            await _put(generation.session, ProducerIdBlockZNode.path, last_producer_ids)
+        await generation.session.ensure(*kept)
+        await generation.session.multi([SetData(path, data) for path, data in kept.items()])
         for broker_id in self.brokers:
             await self.start(broker_id)
 
@@ -299,12 +300,6 @@ class Host:
     def folder(self) -> Path:
         """Where the data of this generation is."""
         return self._current.folder
-
-    async def _last_producer_ids(self, generation: Generation) -> bytes | None:
-        try:
-            return (await generation.session.get(ProducerIdBlockZNode.path))[0]
-        except NoNode:
-            return None
 
     # -- single brokers ------------------------------------------------------------------------------
 
@@ -433,11 +428,7 @@ def _log_dirs(folder: Path, broker_id: BrokerId, count: int) -> list[Path]:
     return [own] if count == 1 else [own / f"dir-{number}" for number in range(count)]
 
 
-async def _put(session: EmbeddedSession, path: str, data: bytes) -> None:
-    await session.ensure(path)
-    await session.set(path, data)
-
-
 async def _remove(folder: Path) -> None:
-    """Deletes files where nobody waits for it."""
+    """Deletes files where nobody waits for it, and once the loop has nothing better to do."""
+    await trio.testing.wait_all_tasks_blocked()
     await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import trio
 from aiokafka import AIOKafkaProducer
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
+from interop.support.waiting import wait_until
 from pybroker.control.operations import NoSuchThing, OperationFailed, TimedOut
 from pybroker.control.reading import BadInput
 from pybroker.instruments.faults import InvalidFault
@@ -133,6 +135,17 @@ def test_a_producer_of_the_last_test_cannot_write_into_the_next(
         leaked.get(0.5)
     assert {entry["client_id"] for entry in kafka_broker.journal()} == {"next"}
     assert [record["value"] for record in kafka_broker.records("t")] == ["after"]
+
+
+def test_the_files_of_before_a_reset_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with KafkaCluster(seed=SEED) as cluster:
+        (before,) = tmp_path.glob("pybroker-*/generation-*")
+        cluster.reset()
+        wait_until(lambda: not before.exists(), "the old files are gone", 10)
+        (after,) = tmp_path.glob("pybroker-*/generation-*")
+        assert after != before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_chosen_port_stays_after_a_reset() -> None:
