@@ -16,7 +16,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk: not the disk's failure, and gone once space returns."""
 
 _OPEN_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_HAS_BULK_READS = hasattr(os, "preadv") and hasattr(os, "posix_fadvise")
+_HAS_BULK_READS = all(hasattr(os, name) for name in ("preadv", "posix_fadvise", "RWF_NOWAIT"))
 _HAS_POSITIONED_IO = hasattr(os, "pread") and hasattr(os, "pwrite")
 
 
@@ -155,7 +155,14 @@ class LinuxFiles(Files):
         return os.preadv(fd, (buffer,), position)
 
     def will_read(self, fd: int, position: int, size: int) -> None:
-        os.posix_fadvise(fd, position, size, os.POSIX_FADV_WILLNEED)
+        # The advice looks at every page, so it is dear where all are there. One stands for the stretch.
+        try:
+            os.preadv(fd, (bytearray(1),), position, os.RWF_NOWAIT)
+        except BlockingIOError:
+            os.posix_fadvise(fd, position, size, os.POSIX_FADV_WILLNEED)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
 
 
 class SeekingFiles(Files):
