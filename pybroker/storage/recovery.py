@@ -6,32 +6,25 @@ shares nothing with a running broker, so it may run in a worker process.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from pybroker.model.ids import Offset, TopicPartition
 from pybroker.model.values import frozen
-from pybroker.records.errors import InvalidRecords
-from pybroker.records.header import BatchHeader
-from pybroker.records.layout import LOG_OVERHEAD_BYTES
 from pybroker.storage import checkpoints, names
-from pybroker.storage.batch_scan import batch_is_valid, header_at
+from pybroker.storage.bulk_read import whole_batches
 from pybroker.storage.context import StorageContext
 from pybroker.storage.directory import DirectoryContent, read_directory, tidy_directory
-from pybroker.storage.errors import CorruptFile, CorruptRecords
+from pybroker.storage.errors import CorruptFile
 from pybroker.storage.files import Files
 from pybroker.storage.handles import HandlePool, join
 from pybroker.storage.leader_epochs import LeaderEpochs
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.producer_snapshot import decode_snapshot, encode_snapshot
 from pybroker.storage.producer_state import ProducerState, replay_batch
-from pybroker.storage.segment import MAX_RELATIVE_OFFSET, LogPlace, Segment
-from pybroker.storage.transaction_index import AbortedTransaction
+from pybroker.storage.segment import LogPlace, Segment
+from pybroker.storage.segment_check import SegmentCheck
 
 logger = logging.getLogger(__name__)
-
-READ_BYTES = 512 << 10
-"""Small enough to be in the processor's cache when the CRC is computed."""
-READ_AHEAD_BYTES = 8 << 20
 
 
 @frozen
@@ -197,51 +190,19 @@ class _Recovery:
             self._files.unlink_if_exists(segment.path(names.TXN_INDEX))
             segment.aborted.exists = False
         segment.reset_indexes()
-        valid_bytes, next_offset = 0, segment.base_offset
-        for position, header, batch in whole_batches(self._files, segment, 0):
-            last_offset = header.base_offset + header.last_offset_delta
-            if header.base_offset < next_offset or last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
-                break
-            if not batch_is_valid(header, batch):
-                break
-            if header.producer_id >= 0 or header.leader_epoch > self._epochs.latest:
-                try:
-                    self._absorb(segment, header, batch)
-                except InvalidRecords as error:
-                    logger.warning("%s: control batch at %d: %s", self._partition, header.base_offset, error)
-                    break
-            size = len(batch)
-            segment.note_batch(position, size, last_offset, header.max_timestamp)
-            valid_bytes = position + size
-            next_offset = last_offset + 1
+        check = SegmentCheck(self._files, segment, self._state, self._epochs)
+        check.run()
         self._checked += segment.size
-        self._state.end_offset = max(self._state.end_offset, next_offset)
-        cut = segment.size - valid_bytes
+        self._state.end_offset = max(self._state.end_offset, check.next_offset)
+        cut = segment.size - check.valid_bytes
         if cut:
-            self._files.truncate(segment.open_handle().fd, valid_bytes)
-            segment.size = valid_bytes
+            self._files.truncate(segment.open_handle().fd, check.valid_bytes)
+            segment.size = check.valid_bytes
             self._truncated += cut
         segment.write_indexes(final=True)
         segment.drop_indexes()
         segment.close_handle()
         return cut
-
-    def _absorb(self, segment: Segment, header: BatchHeader, batch: memoryview) -> None:
-        if header.leader_epoch > self._epochs.latest:
-            self._epochs.assign(header.leader_epoch, header.base_offset)
-        if header.producer_id < 0:
-            return
-        completed = replay_batch(self._state, header, batch)
-        if completed is None:
-            return
-        if completed.aborted:
-            stable = self._state.last_stable_after(completed)
-            segment.aborted.append(
-                AbortedTransaction(
-                    completed.producer_id, completed.first_offset, completed.last_offset, stable
-                )
-            )
-        self._state.complete(completed)
 
 
 def sync_file(files: Files, path: str) -> None:
@@ -254,44 +215,6 @@ def sync_file(files: Files, path: str) -> None:
         files.fsync(fd)
     finally:
         files.close(fd)
-
-
-def whole_batches(
-    files: Files, segment: Segment, position: int, end: int | None = None
-) -> Iterator[tuple[int, BatchHeader, memoryview]]:
-    """(position, header, bytes) of every batch that is wholly there; stops where the bytes make no sense.
-
-    The bytes are those of the batch only until the next one is asked for.
-    """
-    end = segment.size if end is None else end
-    fd = segment.open_handle().fd
-    buffer = memoryview(bytearray(min(READ_BYTES, max(0, end - position))))
-    announced = position
-    while position < end:
-        if position + READ_AHEAD_BYTES // 2 >= announced:
-            files.will_read(fd, announced, READ_AHEAD_BYTES)
-            announced += READ_AHEAD_BYTES
-        chunk = buffer[: files.pread_into(fd, buffer[: end - position], position)]
-        used = 0
-        while True:
-            try:
-                header = header_at(chunk, used)
-            except CorruptRecords:
-                return
-            if header is None:
-                break
-            size = LOG_OVERHEAD_BYTES + header.batch_length
-            if used + size > len(chunk):
-                break
-            yield position + used, header, chunk[used : used + size]
-            used += size
-        if used == 0:
-            size = LOG_OVERHEAD_BYTES + header.batch_length if header is not None else 0
-            if size <= len(chunk) or size > end - position:
-                return
-            buffer = memoryview(bytearray(size))
-            continue
-        position += used
 
 
 def load_producers(

@@ -36,7 +36,6 @@ class Segment:
 
     __slots__ = (
         "_context",
-        "_interval",
         "_max_offset_bytes",
         "_max_time_bytes",
         "_max_timestamp",
@@ -51,6 +50,7 @@ class Segment:
         "created_ms",
         "first_timestamp",
         "handle",
+        "index_interval",
         "index_is_full",
         "indexes_recently_used",
         "size",
@@ -69,7 +69,7 @@ class Segment:
         self._place = place
         self._context = context
         self._pwrite = context.files.pwrite
-        self._interval = index_interval
+        self.index_interval = index_interval
         # Kafka keeps the last slot of the time index for the entry that sealing forces.
         self._max_offset_bytes = index_bytes - index_bytes % OFFSET_ENTRY_BYTES
         self._max_time_bytes = index_bytes - index_bytes % TIME_ENTRY_BYTES - TIME_ENTRY_BYTES
@@ -310,14 +310,32 @@ class Segment:
         if max_timestamp > known:
             self._max_timestamp = known = max_timestamp
             self._max_timestamp_offset = last_offset
-        if self.bytes_since_index > self._interval:
-            offsets, times = self.offset_index, self.time_index
+        if self.bytes_since_index > self.index_interval:
+            offsets, times = self._offset_index, self._time_index
+            if offsets is None or times is None:
+                offsets, times = self.offset_index, self.time_index
+            self.indexes_recently_used = True
             offsets.append(last_offset, position)
-            times.maybe_append(known, self._max_timestamp_offset)
+            if known > times.last_timestamp:
+                times.maybe_append(known, self._max_timestamp_offset)
             self.bytes_since_index = 0
             self.index_is_full = (
                 len(offsets.entries) >= self._max_offset_bytes or len(times.entries) >= self._max_time_bytes
             )
+        self.bytes_since_index += size
+
+    def note_run(self, size: int, last_offset: Offset, max_timestamp: int) -> None:
+        """Notes batches of which none is due for an entry.
+
+        Args:
+            size: bytes of all of them, with those noted since the last entry at most ``index_interval``, the
+                last batch aside.
+            last_offset: of the first batch with the largest timestamp.
+        """
+        known = self._max_timestamp
+        assert known is not None
+        if max_timestamp > known:
+            self._max_timestamp, self._max_timestamp_offset = max_timestamp, last_offset
         self.bytes_since_index += size
 
     def _finish_write(self, handle: FileHandle, data: Data, position: int, written: int, size: int) -> None:
