@@ -13,6 +13,9 @@ _SIZE = struct.Struct(">i")
 _REQUEST = struct.Struct(">ii")
 MULTI = 14
 GET_DATA = 4
+MULTI_READ = 22
+_UNKNOWN = 99
+"""A type that no server knows."""
 
 
 class Cut:
@@ -31,6 +34,8 @@ class CutProxy:
     def __init__(self, listener: trio.SocketListener, server_port: int) -> None:
         self.port: int = listener.socket.getsockname()[1]
         self.is_refusing = False
+        self.has_multi_reads = True
+        """False makes an old server of it: one that does not know what a read of many nodes is."""
         self._server_port = server_port
         self._connections: set[_Connection] = set()
         self._cut: Cut | None = None
@@ -57,7 +62,7 @@ class CutProxy:
             await trio.aclose_forcefully(stream)
             return
         server = await trio.open_tcp_stream("127.0.0.1", self._server_port)
-        connection = _Connection(stream, server, self._take_cut)
+        connection = _Connection(stream, server, self._take_cut, self._seen_by_server)
         self._connections.add(connection)
         try:
             await connection.run()
@@ -66,6 +71,12 @@ class CutProxy:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
                 await trio.aclose_forcefully(server)
+
+    def _seen_by_server(self, frame: bytes) -> bytes:
+        xid, opcode = _REQUEST.unpack_from(frame)
+        if opcode != MULTI_READ or self.has_multi_reads:
+            return frame
+        return _REQUEST.pack(xid, _UNKNOWN) + frame[_REQUEST.size :]
 
     def _take_cut(self, opcode: int) -> Cut | None:
         if self._cut is None or self._cut.opcode != opcode:
@@ -81,12 +92,17 @@ class _Connection:
     """Two pumps; the first one that ends takes the other with it."""
 
     def __init__(
-        self, client: trio.SocketStream, server: trio.SocketStream, take_cut: Callable[[int], Cut | None]
+        self,
+        client: trio.SocketStream,
+        server: trio.SocketStream,
+        take_cut: Callable[[int], Cut | None],
+        seen_by_server: Callable[[bytes], bytes],
     ) -> None:
         self.is_held = False
         self._client = client
         self._server = server
         self._take_cut = take_cut
+        self._seen_by_server = seen_by_server
         self._scope = trio.CancelScope()
         self._waited_for: tuple[int, Cut] | None = None
 
@@ -108,6 +124,8 @@ class _Connection:
                     await trio.sleep_forever()
                 if not look(frame):
                     break
+                if target is self._server:
+                    frame = self._seen_by_server(frame)
                 await target.send_all(_SIZE.pack(len(frame)) + frame)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass

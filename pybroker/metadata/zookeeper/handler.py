@@ -1,12 +1,19 @@
 """kazoo's handler, made ours: callbacks come on the connection's thread, and the sockets are our own."""
 
+import select
 import socket
 import threading
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.states import Callback
 
 from pybroker.metadata.zookeeper.settings import ZooKeeperSettings
+
+_HAS_POLL: Final = hasattr(select, "poll")
+
+_Sockets: TypeAlias = Sequence[socket.socket]
 
 
 class Handler(SequentialThreadingHandler):  # type: ignore[misc]
@@ -27,6 +34,28 @@ class Handler(SequentialThreadingHandler):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Nothing was started."""
+
+    def select(
+        self, readable: _Sockets, writable: _Sockets, exceptional: _Sockets, timeout: float | None = None
+    ) -> tuple[_Sockets, _Sockets, _Sockets]:
+        """Those that are ready within ``timeout`` seconds. kazoo asks several times for each request, and its
+        own way makes a selector for each: half of what a small read costs."""
+        if not _HAS_POLL:
+            ready: tuple[_Sockets, _Sockets, _Sockets] = super().select(
+                readable, writable, exceptional, timeout
+            )
+            return ready
+        poll = select.poll()
+        for one in readable:
+            poll.register(one, select.POLLIN)
+        for one in writable:
+            poll.register(one, select.POLLOUT)
+        numbers = {number for number, _ in poll.poll(None if timeout is None else timeout * 1000)}
+        return (
+            [one for one in readable if one.fileno() in numbers],
+            [one for one in writable if one.fileno() in numbers],
+            [],
+        )
 
     def dispatch_callback(self, callback: Callback) -> None:
         """Calls a watch."""

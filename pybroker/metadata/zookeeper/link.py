@@ -17,11 +17,12 @@ from kazoo.protocol.states import EventType, KazooState, KeeperState, WatchedEve
 from kazoo.retry import KazooRetry
 from kazoo.security import ACL, Id
 
-from pybroker.metadata.store import Check, Create, Delete, Op, OpResult, SetData, StoreError
+from pybroker.metadata.store import Check, Create, Delete, Op, OpResult, SetData, Stat, StoreError
 from pybroker.metadata.zookeeper.acls import acl_of
 from pybroker.metadata.zookeeper.handler import Handler
+from pybroker.metadata.zookeeper.multi_read import Found, MultiRead
 from pybroker.metadata.zookeeper.settings import SASL, Credential, ZooKeeperSettings
-from pybroker.metadata.zookeeper.translation import REFUSED, failure, refusal, stat_of
+from pybroker.metadata.zookeeper.translation import REFUSED, failure, refusal, stat_of, store_error
 from pybroker.model.values import frozen
 
 _RECONNECT_DELAY_S = 0.1
@@ -47,8 +48,15 @@ class Read:
     watched: bool = False
 
 
-Question: TypeAlias = Read | Sequence[Op]
-"""A read, or the operations of one multi."""
+@frozen
+class ReadMany:
+    """Reads nodes in one go, none of them watched. Not served before ZooKeeper 3.6."""
+
+    paths: Sequence[str]
+
+
+Question: TypeAlias = Read | ReadMany | Sequence[Op]
+"""Something to read, or the operations of one multi."""
 
 
 class WatchKind(Enum):
@@ -60,7 +68,8 @@ class WatchKind(Enum):
 
 @frozen
 class Answer:
-    """What became of one request. A read has (data, Stat), Stat or None, or (names, Stat) as its value."""
+    """What became of one request. A read has (data, Stat), Stat or None, or (names, Stat) as its value; one
+    of many nodes has a list with (data, Stat) or a StoreError for each."""
 
     request: Any
     value: Any = None
@@ -134,6 +143,9 @@ class Link:
         """Sends a request; an :class:`Answer` with the same object will be posted."""
         if isinstance(question, Read):
             result = self._read(question)
+        elif isinstance(question, ReadMany):
+            result = self._handler.async_result()
+            self._client._call(MultiRead([self._full(path) for path in question.paths]), result)
         else:
             transaction = self._client.transaction()
             transaction.operations.extend(self._operation(op) for op in question)
@@ -204,6 +216,9 @@ class Link:
         if isinstance(question, Read):
             error = failure(done, question.path)
             return Answer(request, _value(question.kind, done.value) if error is None else None, error)
+        if isinstance(question, ReadMany):
+            error = failure(done, question.paths[0])
+            return Answer(request, _values(question.paths, done.value) if error is None else None, error)
         error = failure(done, question[0].path) or refusal(question, done.value)
         return Answer(request, None if error else self._results(question, done.value), error)
 
@@ -271,3 +286,10 @@ def _value(kind: ReadKind, value: Any) -> Any:
             return value[0] or b"", stat_of(value[1])
         case ReadKind.CHILDREN:
             return sorted(value[0]), stat_of(value[1])
+
+
+def _values(paths: Sequence[str], found: Sequence[Found]) -> list[tuple[bytes, Stat] | StoreError]:
+    return [
+        store_error(one, path) if isinstance(one, Exception) else (one[0] or b"", stat_of(one[1]))
+        for path, one in zip(paths, found, strict=True)
+    ]

@@ -37,14 +37,19 @@ from pybroker.metadata.zookeeper.link import (
     Question,
     Read,
     ReadKind,
+    ReadMany,
     Up,
     WatchKind,
 )
 from pybroker.metadata.zookeeper.loop_guard import LoopGuard
 from pybroker.metadata.zookeeper.settings import ZooKeeperSettings
+from pybroker.metadata.zookeeper.translation import Unimplemented
 from pybroker.metadata.zookeeper.watches import Watches, seen_state
 
 log = logging.getLogger(__name__)
+
+_PATHS_PER_READ = 100
+"""How many nodes one request reads; the data of most is a hundred bytes."""
 
 _CLOSE_S = 5.0
 """How long a stop waits for ZooKeeper before it just leaves."""
@@ -116,6 +121,7 @@ class ZooKeeperSession(Store):
         self._state = _State.CONNECTING
         self._session_id = 0
         self._is_dead = False
+        self._has_multi_reads = True
         self._watches = Watches()
         self._listeners: list[Callable[[SessionEvent], None]] = []
         self._connected = trio.Event()
@@ -149,9 +155,11 @@ class ZooKeeperSession(Store):
     async def get_all(
         self, paths: Sequence[str], watch: Watcher | None = None
     ) -> list[tuple[bytes, Stat] | None]:
-        reads = [_read(ReadKind.GET, path, watch) for path in paths]
+        answers = await self._read_many(paths) if watch is None and self._has_multi_reads else None
+        if answers is None:
+            answers = await self._ask([_read(ReadKind.GET, path, watch) for path in paths], watch)
         found: list[tuple[bytes, Stat] | None] = []
-        for answer in await self._ask(reads, watch):
+        for answer in answers:
             if isinstance(answer, NoNode):
                 found.append(None)
             elif isinstance(answer, StoreError):
@@ -205,6 +213,22 @@ class ZooKeeperSession(Store):
         if isinstance(answer, StoreError):
             raise answer
         return answer
+
+    async def _read_many(self, paths: Sequence[str]) -> list[Any] | None:
+        """An answer per path, None from a server that has to be asked for each."""
+        for path in paths:
+            check_path(path)
+        starts = range(0, len(paths), _PATHS_PER_READ)
+        pieces = [ReadMany(paths[start : start + _PATHS_PER_READ]) for start in starts]
+        answers: list[Any] = []
+        for answer in await self._ask(pieces, None):
+            if isinstance(answer, Unimplemented):
+                self._has_multi_reads = False
+                return None
+            if isinstance(answer, StoreError):
+                raise answer
+            answers.extend(answer)
+        return answers
 
     async def _ask(self, questions: Sequence[Question], watcher: Watcher | None) -> list[Any]:
         if self._state is _State.CLOSED:
@@ -280,7 +304,7 @@ class ZooKeeperSession(Store):
         self._pump()
 
     def _is_to_be_repeated(self, request: _Request, error: StoreError | None) -> bool:
-        is_lost_read = isinstance(error, ConnectionLost) and isinstance(request.question, Read)
+        is_lost_read = isinstance(error, ConnectionLost) and isinstance(request.question, Read | ReadMany)
         return is_lost_read and self._state is not _State.CLOSED
 
     def _answered(self, request: _Request, value: Any, error: StoreError | None) -> None:

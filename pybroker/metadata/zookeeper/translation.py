@@ -27,6 +27,11 @@ REFUSED = "ZooKeeper refused the credentials"
 FAILURES = (exceptions.KazooException, KazooTimeoutError)
 """Everything that kazoo raises for what a server or the network did."""
 
+
+class Unimplemented(StoreError):
+    """The server is older than the request."""
+
+
 _ERRORS: tuple[tuple[type[Exception], type[StoreError]], ...] = (
     (exceptions.NoNodeError, NoNode),
     (exceptions.NodeExistsError, NodeExists),
@@ -34,6 +39,7 @@ _ERRORS: tuple[tuple[type[Exception], type[StoreError]], ...] = (
     (exceptions.NotEmptyError, NotEmpty),
     (exceptions.NoChildrenForEphemeralsError, NoChildrenForEphemerals),
     (exceptions.BadArgumentsError, InvalidPath),
+    (exceptions.UnimplementedError, Unimplemented),
     (exceptions.SessionExpiredError, SessionExpired),
     (exceptions.ConnectionLoss, ConnectionLost),
     (exceptions.OperationTimeoutError, ConnectionLost),

@@ -16,7 +16,7 @@ from pybroker.metadata.store import (
     StoreError,
 )
 from tests.metadata.test_store_contract import Seen
-from tests.support.cut_proxy import GET_DATA, MULTI
+from tests.support.cut_proxy import GET_DATA, MULTI, MULTI_READ
 
 PATIENCE_S = 20
 
@@ -82,6 +82,18 @@ async def test_a_read_without_an_answer_is_repeated(session, proxy, events, forw
     await events.wait_for(SessionEvent.CONNECTED)
     await session.set("/a", b"2")
     assert await watch.wait() == ["/a"]
+
+
+@pytest.mark.parametrize("forward", [False, True], ids=["before it arrives", "after it was answered"])
+async def test_a_read_of_many_without_an_answer_is_repeated(session, proxy, events, forward):
+    paths = [f"/{number:03}" for number in range(250)]
+    await session.multi_all([[Create(path, path.encode())] for path in paths])
+    cut = proxy.cut_at(MULTI_READ, forward=forward, after=1)
+    with trio.fail_after(PATIENCE_S):
+        found = await session.get_all(paths)
+    assert cut.happened.is_set()
+    assert [entry[0] for entry in found] == [path.encode() for path in paths]
+    await events.wait_for(SessionEvent.CONNECTED)
 
 
 async def test_of_several_multis_only_the_lost_ones_are_maybes(session, other, proxy, events):
@@ -321,3 +333,21 @@ async def test_no_more_requests_are_on_their_way_than_allowed(direct, monkeypatc
     await session.multi_all([[Create(f"/a/{number}")] for number in range(20)])
     assert len(await session.get_all([f"/a/{number}" for number in range(20)])) == 20
     assert most == 3
+
+
+async def test_a_server_that_cannot_read_many_at_once_is_asked_for_each(behind_proxy, proxy):
+    proxy.has_multi_reads = False
+    session = await behind_proxy.session()
+    await session.create("/a", b"1")
+    for _ in range(2):
+        assert [found and found[0] for found in await session.get_all(["/a", "/b"])] == [b"1", None]
+    cut = proxy.cut_at(MULTI_READ, forward=False)
+    await session.get_all(["/a"])
+    assert not cut.happened.is_set()
+
+
+async def test_of_many_nodes_the_one_that_may_not_be_read_is_named(session, other):
+    await session.multi_all([[Create("/a")], [Create("/b")]])
+    await forbid(other, "/b")
+    with pytest.raises(StoreError, match="no permission for /b"):
+        await session.get_all(["/a", "/b"])
