@@ -125,6 +125,7 @@ class ReplicaMachine:
 
     def _serve(self, replicas: Iterable[Replica]) -> None:
         context = self._context
+        told: dict[TopicPartition, list[BrokerId]] = {}
         for replica in self._valid(replicas, ReplicaState.ONLINE):
             if context.replica_state(replica) is ReplicaState.NEW:
                 assignment = context.assignment_of(replica.partition)
@@ -132,12 +133,12 @@ class ReplicaMachine:
                     grown = evolve(assignment, replicas=(*assignment.replicas, replica.broker_id))
                     context.set_assignment(replica.partition, grown)
             else:
-                leadership = context.leaderships.get(replica.partition)
-                if leadership is not None:
-                    self._batch.add_leader_and_isr(
-                        [replica.broker_id], replica.partition, leadership, is_new=False
-                    )
+                told.setdefault(replica.partition, []).append(replica.broker_id)
             context.set_replica_state(replica, ReplicaState.ONLINE)
+        for partition, broker_ids in told.items():
+            leadership = context.leaderships.get(partition)
+            if leadership is not None:
+                self._batch.add_leader_and_isr(broker_ids, partition, leadership, is_new=False)
 
     async def _leave_isr(self, broker_id: BrokerId, replicas: list[Replica]) -> None:
         context = self._context

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 from pybroker.controller.channels import ControlRequest
 from pybroker.controller.context import LEADER_EPOCH_DURING_DELETE, ControllerContext
 from pybroker.metadata.publisher import LEADER_DURING_DELETE
-from pybroker.metadata.znodes import PartitionStateZNode
+from pybroker.metadata.znodes import PartitionStateZNode, ReplicaAssignment
 from pybroker.model.ids import BrokerId, TopicPartition
 from pybroker.model.values import frozen
 from pybroker.protocol import messages
@@ -55,25 +55,16 @@ class RequestBatch:
     ) -> None:
         """Tells brokers to lead or to follow, and everybody who leads."""
         assignment = self._context.assignment_of(partition)
-        state = leadership.state
+        told = _leader_and_isr_state(partition, leadership, assignment, is_new=is_new)
         for broker_id in broker_ids:
             if broker_id < 0:
                 continue
             states = self._leader_and_isr.setdefault(broker_id, {})
             earlier = states.get(partition)
-            states[partition] = messages.LeaderAndIsrRequest.LeaderAndIsrPartitionState(
-                partition_index=partition.partition,
-                controller_epoch=leadership.controller_epoch,
-                leader=state.leader,
-                leader_epoch=state.leader_epoch,
-                isr=list(state.isr),
-                partition_epoch=state.partition_epoch,
-                replicas=list(assignment.replicas),
-                adding_replicas=list(assignment.adding),
-                removing_replicas=list(assignment.removing),
-                is_new=is_new or (earlier is not None and earlier.is_new),
-                leader_recovery_state=state.recovery_state,
-            )
+            if earlier is not None and earlier.is_new and not is_new:
+                states[partition] = _leader_and_isr_state(partition, leadership, assignment, is_new=True)
+            else:
+                states[partition] = told
         self.add_metadata(self._context.brokers, [partition])
 
     def add_stop_replica(self, broker_id: BrokerId, partition: TopicPartition, *, delete: bool) -> None:
@@ -214,6 +205,25 @@ class RequestBatch:
                     ],
                 ),
             )
+
+
+def _leader_and_isr_state(
+    partition: TopicPartition, leadership: PartitionStateZNode, assignment: ReplicaAssignment, *, is_new: bool
+) -> _LeaderAndIsrState:
+    state = leadership.state
+    return messages.LeaderAndIsrRequest.LeaderAndIsrPartitionState(
+        partition_index=partition.partition,
+        controller_epoch=leadership.controller_epoch,
+        leader=state.leader,
+        leader_epoch=state.leader_epoch,
+        isr=list(state.isr),
+        partition_epoch=state.partition_epoch,
+        replicas=list(assignment.replicas),
+        adding_replicas=list(assignment.adding),
+        removing_replicas=list(assignment.removing),
+        is_new=is_new,
+        leader_recovery_state=state.recovery_state,
+    )
 
 
 def _by_topic(states: Mapping[TopicPartition, _State]) -> Iterator[dict[str, list[_State]]]:
