@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from interop.agents.process import AgentProcess
+from interop.agents.process import AgentProcess, CallFailed
 from interop.support.client import (
     GroupMember,
     GroupSettings,
@@ -39,6 +39,8 @@ class Library:
 class AgentClient:
     """One library, driven through its agent."""
 
+    errors = (CallFailed,)
+
     def __init__(self, library: Library, agent: AgentProcess) -> None:
         self.name = library.name
         self.traits = library.traits
@@ -57,13 +59,10 @@ class AgentClient:
         listed: Mapping[str, int] = self._call("topics")["topics"]
         return listed
 
-    def producer(
-        self, settings: ProducerSettings, *, auto_create: bool = False, max_bytes: int = 0
-    ) -> Producer:
-        """`max_bytes` other than 0 raises the library's own limit of a request; `auto_create` as the name."""
+    def producer(self, settings: ProducerSettings) -> Producer:
         opened = self._call(
             "openProducer", codec=settings.codec, acks=settings.acks, idempotent=settings.idempotent,
-            autoCreate=auto_create, maxBytes=max_bytes,
+            autoCreate=settings.creates_topics, maxBytes=settings.max_bytes or 0,
         )  # fmt: skip
         return _Producer(self._agent, opened["id"])
 

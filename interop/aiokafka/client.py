@@ -15,9 +15,11 @@ from aiokafka.coordinator.assignors.roundrobin import (  # type: ignore[import-u
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import (  # type: ignore[import-untyped]
     StickyPartitionAssignor,
 )
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 
 from interop.support.client import (
     EARLIEST,
+    LATEST,
     GroupMember,
     GroupSettings,
     Message,
@@ -64,6 +66,7 @@ class Aiokafka:
     name = "aiokafka"
     version = aiokafka.__version__
     traits = Traits(null_header_values=False)
+    errors = (KafkaError,)
     strategies = tuple(ASSIGNORS)
     faulty_strategies: Mapping[str, str] = {}
 
@@ -79,13 +82,13 @@ class Aiokafka:
         await asker.start()
         return admin, asker
 
-    def create_topic(self, topic: str, partitions: int) -> None:
-        self._loop.run(self._create(topic, partitions))
+    def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+        self._loop.run(self._create(NewTopic(topic, partitions, 1, topic_configs=dict(configs or {}))))
 
-    async def _create(self, topic: str, partitions: int) -> None:
-        answer = await self._admin.create_topics([NewTopic(topic, partitions, 1)])
+    async def _create(self, topic: NewTopic) -> None:
+        answer = await self._admin.create_topics([topic])
         for error in answer.topic_errors:
-            assert error[1] == 0, f"{topic}: {error}"
+            assert error[1] == 0, f"{topic.name}: {error}"
 
     def delete_topic(self, topic: str) -> None:
         self._loop.run(self._delete(topic))
@@ -129,6 +132,21 @@ class Aiokafka:
         offsets = self._loop.run(self._admin.list_consumer_group_offsets(group, partitions=[where]))
         return None if offsets[where].offset < 0 else int(offsets[where].offset)
 
+    def set_committed(self, group: str, topic: str, partition: int, offset: int) -> None:
+        """As a consumer that takes its partitions by hand."""
+        self._loop.run(self._set_committed(group, TopicPartition(topic, partition), offset))
+
+    async def _set_committed(self, group: str, where: TopicPartition, offset: int) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap, group_id=group, enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            consumer.assign([where])
+            await consumer.commit({where: offset})
+        finally:
+            await consumer.stop()
+
     def close(self) -> None:
         self._loop.run(self._disconnect())
         self._loop.close()
@@ -162,6 +180,7 @@ class _Producer(Producer):
             transactional_id=transactional_id,
             max_batch_size=1 << 20,
             linger_ms=5,
+            **({} if settings.max_bytes is None else {"max_request_size": settings.max_bytes}),
         )
         await producer.start()
         return producer
@@ -233,6 +252,8 @@ class _Reader(Reader):
         consumer.assign([where])
         if offset == EARLIEST:
             await consumer.seek_to_beginning(where)
+        elif offset == LATEST:
+            await consumer.seek_to_end(where)
         else:
             consumer.seek(where, offset)
         return consumer

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import pytest
 
 from interop.agents.client import AgentClient
-from interop.agents.journeys import (
+from interop.go.libraries import start
+from interop.support.consumer_protocol_journeys import ConsumerProtocolJourneys
+from interop.support.group_journeys import GroupJourneys
+from interop.support.journeys import Journeys
+from interop.support.more_journeys import (
     AutoCreationJourneys,
     MoreGroupJourneys,
     MoreJourneys,
     NoAutoCreationJourneys,
 )
-from interop.go.libraries import start
-from interop.support.consumer_protocol_journeys import ConsumerProtocolJourneys
-from interop.support.group_journeys import GroupJourneys
-from interop.support.journeys import Journeys
 from interop.support.servers import Server
 from interop.support.transaction_journeys import TransactionJourneys
 

@@ -35,6 +35,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  */
 public final class Agent {
     private static final long EARLIEST = -2;
+    private static final long LATEST = -1;
     private static final long CALL_TIMEOUT_MS = 60_000;
 
     private final Wire.In in;
@@ -94,7 +95,7 @@ public final class Agent {
             case "topics":
                 return new Object[] {};
             case "createTopic":
-                return new Object[] {in.readUTF(), in.readInt()};
+                return new Object[] {in.readUTF(), in.readInt(), in.readConfig()};
             case "deleteTopic":
                 return new Object[] {in.readUTF()};
             case "openProducer":
@@ -126,6 +127,8 @@ public final class Agent {
                 return new Object[] {new TopicPartition(in.readUTF(), in.readInt())};
             case "committed":
                 return new Object[] {in.readUTF(), new TopicPartition(in.readUTF(), in.readInt())};
+            case "setCommitted":
+                return new Object[] {in.readUTF(), new TopicPartition(in.readUTF(), in.readInt()), in.readLong()};
             default:
                 throw new IOException("unknown command " + command);
         }
@@ -136,7 +139,7 @@ public final class Agent {
             case "topics":
                 return topics();
             case "createTopic":
-                NewTopic topic = new NewTopic((String) args[0], (int) args[1], (short) 1);
+                NewTopic topic = new NewTopic((String) args[0], (int) args[1], (short) 1).configs(config(args[2]));
                 admin().createTopics(List.of(topic)).all().get(CALL_TIMEOUT_MS, TimeUnit.MILLISECONDS);
                 return Reply.NOTHING;
             case "deleteTopic":
@@ -189,6 +192,8 @@ public final class Agent {
                 return endOffset((TopicPartition) args[0]);
             case "committed":
                 return committed((String) args[0], (TopicPartition) args[1]);
+            case "setCommitted":
+                return setCommitted((String) args[0], (TopicPartition) args[1], (long) args[2]);
             default:
                 throw new IllegalStateException(command);
         }
@@ -291,6 +296,8 @@ public final class Agent {
         consumer.assign(List.of(where));
         if (offset == EARLIEST) {
             consumer.seekToBeginning(List.of(where));
+        } else if (offset == LATEST) {
+            consumer.seekToEnd(List.of(where));
         } else {
             consumer.seek(where, offset);
         }
@@ -354,6 +361,15 @@ public final class Agent {
             admin().listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
         OffsetAndMetadata offset = offsets.get(where);
         return () -> out.writeLong(offset == null ? -1 : offset.offset());
+    }
+
+    /** As a consumer that takes its partitions by hand. */
+    private Reply setCommitted(String group, TopicPartition where, long offset) {
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(Map.of("group.id", group))) {
+            consumer.assign(List.of(where));
+            consumer.commitSync(Map.of(where, new OffsetAndMetadata(offset)));
+        }
+        return Reply.NOTHING;
     }
 
     private KafkaConsumer<byte[], byte[]> consumer(Map<String, String> settings) {

@@ -75,6 +75,7 @@ public final class OldAgent {
         switch (command) {
             case "createTopic":
                 createTopic(in.readUTF(), in.readInt());
+                in.readConfig();
                 break;
             case "topics":
                 topics();

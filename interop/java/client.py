@@ -58,6 +58,10 @@ STRATEGIES: Mapping[str, tuple[str, ...]] = {
 """Version set -> its assignors, where it has not all of ASSIGNORS."""
 
 
+class JavaError(RuntimeError):
+    """A call failed in Java; the message holds its own words."""
+
+
 class _Agent:
     """Commands of java/Agent.java."""
 
@@ -65,11 +69,11 @@ class _Agent:
         self._jvm = Jvm(program, set_name, bootstrap)
 
     def call(self, command: str, arguments: bytes = b"", timeout_s: float = CALL_TIMEOUT_S) -> Answer:
-        """Raises RuntimeError with Java's own words when the call failed there."""
+        """Raises JavaError when the call failed there."""
         self._jvm.send(text(command) + arguments)
         answer = self._jvm.answer(timeout_s)
         if answer.int8() != 0:
-            raise RuntimeError(f"{command}: {answer.text()}")
+            raise JavaError(f"{command}: {answer.text()}")
         return answer
 
     def close(self) -> None:
@@ -80,6 +84,7 @@ class JavaClient:
     """kafka-clients of one version set."""
 
     name = "kafka-clients"
+    errors = (JavaError,)
     faulty_strategies: Mapping[str, str] = {}
 
     def __init__(self, bootstrap: str, set_name: str) -> None:
@@ -89,8 +94,8 @@ class JavaClient:
         self._agent = _Agent("OldAgent" if old else "Agent", set_name, bootstrap)
         self.version = maven.VERSION_SETS[set_name][0].rpartition(":")[2]
 
-    def create_topic(self, topic: str, partitions: int) -> None:
-        self._agent.call("createTopic", text(topic) + struct.pack(">i", partitions))
+    def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+        self._agent.call("createTopic", text(topic) + struct.pack(">i", partitions) + _config(configs or {}))
 
     def delete_topic(self, topic: str) -> None:
         self._agent.call("deleteTopic", text(topic))
@@ -127,6 +132,10 @@ class JavaClient:
         offset = self._agent.call("committed", text(group) + _where(topic, partition)).int64()
         return None if offset < 0 else offset
 
+    def set_committed(self, group: str, topic: str, partition: int, offset: int) -> None:
+        arguments = text(group) + _where(topic, partition) + struct.pack(">q", offset)
+        self._agent.call("setCommitted", arguments)
+
     def close(self) -> None:
         self._agent.close()
 
@@ -138,8 +147,8 @@ class OldJavaClient(JavaClient):
         super().__init__(bootstrap, set_name)
         self._administrator = JavaClient(bootstrap, "clients-3.9")
 
-    def create_topic(self, topic: str, partitions: int) -> None:
-        self._administrator.create_topic(topic, partitions)
+    def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+        self._administrator.create_topic(topic, partitions, configs)
 
     def close(self) -> None:
         super().close()
@@ -156,6 +165,8 @@ class _Producer(Producer):
             "compression.type": settings.codec,
             "enable.idempotence": str(settings.idempotent).lower(),
             "linger.ms": "5",
+            **({} if settings.max_bytes is None else {"max.request.size": str(settings.max_bytes)}),
+            **({"max.block.ms": "5000"} if settings.creates_topics else {}),
             **(further or {}),
         }
         self._id = struct.pack(">i", agent.call("openProducer", _config(config)).int32())

@@ -8,6 +8,12 @@ from interop.java.client import JavaClient, OldJavaClient
 from interop.support.consumer_protocol_journeys import ConsumerProtocolJourneys
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
+from interop.support.more_journeys import (
+    AutoCreationJourneys,
+    MoreGroupJourneys,
+    MoreJourneys,
+    NoAutoCreationJourneys,
+)
 from interop.support.servers import Server
 from interop.support.transaction_journeys import TransactionJourneys
 
@@ -49,6 +55,21 @@ class TestKafkaClients(Journeys):
 
 class TestKafkaClientsGroups(GroupJourneys):
     """Consumer groups."""
+
+
+@pytest.mark.whole
+class TestMoreKafkaClients(MoreJourneys, MoreGroupJourneys, AutoCreationJourneys):
+    """Limits, resets, auto topic creation."""
+
+
+class TestKafkaClientsNoAutoCreation(NoAutoCreationJourneys):
+    """Auto topic creation forbidden."""
+
+    @pytest.fixture(params=VERSION_SETS)
+    def client(self, strict_server: Server, request: pytest.FixtureRequest) -> Iterator[JavaClient]:
+        client = JavaClient(strict_server.bootstrap, request.param)
+        yield client
+        client.close()
 
 
 class TestKafkaClientsTransactions(TransactionJourneys):

@@ -8,11 +8,13 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.range import RangePartitionAssignor  # type: ignore[import-untyped]
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # type: ignore[import-untyped]
-from kafka.errors import NodeNotReadyError  # type: ignore[import-untyped]
+from kafka.errors import KafkaError, NodeNotReadyError  # type: ignore[import-untyped]
+from kafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 
 from interop.kafka_python.member import PolledMember, received
 from interop.support.client import (
     EARLIEST,
+    LATEST,
     GroupMember,
     GroupSettings,
     Message,
@@ -35,6 +37,7 @@ PATIENCE = {"retries": 1000, "max_in_flight_requests_per_connection": 1}
 """2.0 drops records on a lost connection unless it is told to try again, in order."""
 MAJOR = int(kafka.__version__.split(".")[0])
 MODERN = MAJOR >= 3
+NO_EPOCH = (-1,) if MODERN else ()
 if MAJOR >= 2:
     from kafka.coordinator.assignors.sticky.sticky_assignor import (  # type: ignore[import-untyped]
         StickyPartitionAssignor,
@@ -71,6 +74,7 @@ class KafkaPython:
     name = "kafka-python"
     version = kafka.__version__
     traits = Traits(null_header_values=False, idempotent=MODERN, static_members=MODERN)
+    errors = (KafkaError,)
     strategies = tuple(ASSIGNORS)
     faulty_strategies: Mapping[str, str] = FAULTS
 
@@ -79,8 +83,8 @@ class KafkaPython:
         self._admin = KafkaAdminClient(**self._settings)
         self._asker = KafkaConsumer(**self._settings)
 
-    def create_topic(self, topic: str, partitions: int) -> None:
-        self._admin.create_topics([NewTopic(topic, partitions, 1)])
+    def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+        self._admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=dict(configs or {}))])
 
     def delete_topic(self, topic: str) -> None:
         self._admin.delete_topics([topic])
@@ -134,6 +138,16 @@ class KafkaPython:
         except NodeNotReadyError:
             return None
 
+    def set_committed(self, group: str, topic: str, partition: int, offset: int) -> None:
+        """As a consumer that takes its partitions by hand."""
+        where = TopicPartition(topic, partition)
+        consumer = KafkaConsumer(**self._settings, group_id=group, enable_auto_commit=False)
+        try:
+            consumer.assign([where])
+            consumer.commit({where: OffsetAndMetadata(offset, "", *NO_EPOCH)})
+        finally:
+            consumer.close()
+
     def close(self) -> None:
         self._asker.close()
         self._admin.close()
@@ -151,7 +165,8 @@ class OldFormatKafkaPython(KafkaPython):
         self._settings = {"bootstrap_servers": bootstrap, "api_version": api_version}
         self._asker = KafkaConsumer(**self._settings)
 
-    def create_topic(self, topic: str, partitions: int) -> None:
+    def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+        assert configs is None, "auto creation gives none"
         producer = KafkaProducer(**self._settings)
         try:
             found = len(producer.partitions_for(topic))
@@ -174,6 +189,8 @@ class _Producer(Producer):
             acks=settings.acks if settings.acks == "all" else int(settings.acks),
             compression_type=None if settings.codec == "none" else settings.codec,
             linger_ms=5,
+            **({} if settings.max_bytes is None else {"max_request_size": settings.max_bytes}),
+            **({"max_block_ms": 5000} if settings.creates_topics else {}),
             **({"enable_idempotence": settings.idempotent} if MODERN else PATIENCE),
         )
         self._futures: list[Any] = []
@@ -227,6 +244,8 @@ class _Reader(Reader):
         self._consumer.assign([where])
         if offset == EARLIEST:
             self._consumer.seek_to_beginning(where)
+        elif offset == LATEST:
+            self._consumer.seek_to_end(where)
         else:
             self._consumer.seek(where, offset)
 

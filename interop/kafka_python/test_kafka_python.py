@@ -7,6 +7,12 @@ import pytest
 from interop.kafka_python.client import MAJOR, MODERN, KafkaPython, OldFormatKafkaPython
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
+from interop.support.more_journeys import (
+    AutoCreationJourneys,
+    MoreGroupJourneys,
+    MoreJourneys,
+    NoAutoCreationJourneys,
+)
 from interop.support.servers import Server
 from interop.support.transaction_journeys import TransactionJourneys
 
@@ -14,6 +20,10 @@ from interop.support.transaction_journeys import TransactionJourneys
 @pytest.fixture
 def client(server: Server) -> Iterator[KafkaPython]:
     """A new client for each test."""
+    yield from connected(server)
+
+
+def connected(server: Server) -> Iterator[KafkaPython]:
     if MAJOR < 2:
         pytest.skip("the administration of 1.4 cannot read today's answers, whatever the broker")
     client = KafkaPython(server.bootstrap)
@@ -29,6 +39,19 @@ class TestKafkaPython(Journeys):
 class TestKafkaPythonGroups(GroupJourneys):
     """Consumer groups. Not in the quick part: members of kafka-python 3 lose answers to JoinGroup between two
     polls, whatever the broker."""
+
+
+@pytest.mark.whole
+class TestMoreKafkaPython(MoreJourneys, MoreGroupJourneys, AutoCreationJourneys):
+    """Limits, resets, auto topic creation."""
+
+
+class TestKafkaPythonNoAutoCreation(NoAutoCreationJourneys):
+    """Auto topic creation forbidden."""
+
+    @pytest.fixture
+    def client(self, strict_server: Server) -> Iterator[KafkaPython]:
+        yield from connected(strict_server)
 
 
 class TestKafkaPythonTransactions(TransactionJourneys):

@@ -9,6 +9,7 @@ from typing import Any
 
 from interop.support.client import (
     EARLIEST,
+    LATEST,
     Headers,
     Message,
     Producer,
@@ -22,12 +23,18 @@ from interop.support.waiting import Deadline, wait_until
 
 CALL_TIMEOUT_S = 30.0
 KEY_DELIMITER = "\t"
+STARTS = {EARLIEST: "beginning", LATEST: "end"}
+
+
+class KcatFailed(RuntimeError):
+    """A kcat ended with an error; the message holds its words."""
 
 
 class Kcat:
     """The kcat of Debian, with the librdkafka that it is linked to."""
 
     name = "kcat"
+    errors = (KcatFailed,)
     traits = Traits(
         own_timestamps=False,
         binary=False,
@@ -40,9 +47,9 @@ class Kcat:
         self.command = [require_tool("kcat", "kcat"), "-b", bootstrap]
         self.version = _version(self.command[0])
 
-    def create_topic(self, topic: str, partitions: int) -> None:
+    def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
         """Ask for the metadata of the topic as a producer does, which makes the broker create it."""
-        assert partitions == 1, "kcat gets what auto creation gives"
+        assert (partitions, configs) == (1, None), "kcat gets what auto creation gives"
         self._run("-L", "-t", topic)
         wait_until(lambda: self.topics().get(topic) == 1, f"auto creation of {topic}")
 
@@ -109,7 +116,8 @@ class _Producer(Producer):
         assert process is not None
         _, errors = process.communicate(timeout=timeout_s)
         self._process = None
-        assert process.returncode == 0, f"kcat -P ended with {process.returncode}: {errors}"
+        if process.returncode != 0:
+            raise KcatFailed(f"kcat -P ended with {process.returncode}: {errors}")
 
     def close(self) -> None:
         if self._process is not None:
@@ -123,6 +131,8 @@ class _Producer(Producer):
             *self._base, "-P", "-E", "-t", topic, "-p", "0", "-K", KEY_DELIMITER, "-Z", "-z", settings.codec,
             "-X", f"acks={settings.acks}", "-X", f"enable.idempotence={str(settings.idempotent).lower()}",
         ]  # fmt: skip
+        if settings.max_bytes is not None:
+            command += ["-X", f"message.max.bytes={settings.max_bytes}"]
         for name, value in headers:
             command += ["-H", f"{name}={(value or b'').decode()}"]
         self._process = subprocess.Popen(
@@ -182,7 +192,7 @@ class JsonLines:
 
 class _Reader(Reader):
     def __init__(self, base: Sequence[str], topic: str, partition: int, offset: int) -> None:
-        start = "beginning" if offset == EARLIEST else str(offset)
+        start = STARTS.get(offset, str(offset))
         self._lines = JsonLines(
             [*base, "-C", "-E", "-u", "-J", "-t", topic, "-p", str(partition), "-o", start]
         )

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from interop.support.client import (
     EARLIEST,
+    LATEST,
     GroupMember,
     GroupSettings,
     Message,
@@ -27,6 +28,7 @@ REQUEST_TIMEOUT_S = 60.0
 POLL_S = 0.2
 BATCH = 2000
 ASSIGNORS = {"range": "range", "roundrobin": "roundrobin", "cooperative": "cooperative-sticky"}
+STARTS = {EARLIEST: confluent_kafka.OFFSET_BEGINNING, LATEST: confluent_kafka.OFFSET_END}
 RECONNECT = {"reconnect.backoff.max.ms": 500}
 REBOOTSTRAPS = confluent_kafka.libversion()[1] >= 0x020A0000
 STALE_COORDINATOR = {"metadata.recovery.strategy": "none"} if REBOOTSTRAPS else {}
@@ -41,6 +43,7 @@ class Librdkafka:
     name = "confluent-kafka"
     version = f"{confluent_kafka.__version__} (librdkafka {confluent_kafka.libversion()[0]})"
     traits = Traits(restart_fault=RESTART_FAULT if confluent_kafka.libversion()[1] < 0x02040000 else "")
+    errors = (KafkaException,)
     strategies = tuple(ASSIGNORS)
     faulty_strategies: Mapping[str, str] = {}
 
@@ -49,8 +52,9 @@ class Librdkafka:
         self._admin = AdminClient({**self._settings, **STALE_COORDINATOR})
         self._asker = Consumer({**self._settings, "group.id": "interop-asker", "enable.auto.commit": False})
 
-    def create_topic(self, topic: str, partitions: int) -> None:
-        for future in self._admin.create_topics([NewTopic(topic, partitions, 1)]).values():
+    def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None:
+        asked = NewTopic(topic, partitions, 1, config=dict(configs or {}))
+        for future in self._admin.create_topics([asked]).values():
             future.result(REQUEST_TIMEOUT_S)
 
     def delete_topic(self, topic: str) -> None:
@@ -96,6 +100,12 @@ class Librdkafka:
         offset = int(answer.topic_partitions[0].offset)
         return None if offset < 0 else offset
 
+    def set_committed(self, group: str, topic: str, partition: int, offset: int) -> None:
+        asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition, offset)])]
+        answer = self._admin.alter_consumer_group_offsets(asked)[group].result(REQUEST_TIMEOUT_S)
+        if (error := answer.topic_partitions[0].error) is not None:
+            raise KafkaException(error)
+
     def close(self) -> None:
         self._asker.close()
 
@@ -108,6 +118,7 @@ class _Producer(Producer):
                 "compression.type": settings.codec,
                 "enable.idempotence": settings.idempotent,
                 "linger.ms": 5,
+                **({} if settings.max_bytes is None else {"message.max.bytes": settings.max_bytes}),
                 **common,
             }
         )
@@ -177,8 +188,7 @@ class _Reader(Reader):
                 "auto.offset.reset": "error",
             }
         )
-        start = confluent_kafka.OFFSET_BEGINNING if offset == EARLIEST else offset
-        self._consumer.assign([TopicPartition(topic, partition, start)])
+        self._consumer.assign([TopicPartition(topic, partition, STARTS.get(offset, offset))])
 
     def read(self, count: int, timeout_s: float) -> list[Received]:
         records: list[Received] = []

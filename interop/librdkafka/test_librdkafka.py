@@ -9,6 +9,12 @@ from interop.librdkafka.client import Librdkafka
 from interop.support.consumer_protocol_journeys import ConsumerProtocolJourneys
 from interop.support.group_journeys import GroupJourneys
 from interop.support.journeys import Journeys
+from interop.support.more_journeys import (
+    AutoCreationJourneys,
+    MoreGroupJourneys,
+    MoreJourneys,
+    NoAutoCreationJourneys,
+)
 from interop.support.servers import Server
 from interop.support.transaction_journeys import TransactionJourneys
 
@@ -29,6 +35,21 @@ class TestLibrdkafka(Journeys):
 
 class TestLibrdkafkaGroups(GroupJourneys):
     """Consumer groups."""
+
+
+@pytest.mark.whole
+class TestMoreLibrdkafka(MoreJourneys, MoreGroupJourneys, AutoCreationJourneys):
+    """Limits, resets, auto topic creation."""
+
+
+class TestLibrdkafkaNoAutoCreation(NoAutoCreationJourneys):
+    """Auto topic creation forbidden."""
+
+    @pytest.fixture
+    def client(self, strict_server: Server) -> Iterator[Librdkafka]:
+        client = Librdkafka(strict_server.bootstrap)
+        yield client
+        client.close()
 
 
 class TestLibrdkafkaTransactions(TransactionJourneys):

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from interop.agents.client import AgentClient
-from interop.agents.journeys import (
+from interop.node.libraries import start
+from interop.support.group_journeys import GroupJourneys
+from interop.support.journeys import Journeys
+from interop.support.more_journeys import (
     AutoCreationJourneys,
     MoreGroupJourneys,
     MoreJourneys,
     NoAutoCreationJourneys,
 )
-from interop.node.libraries import start
-from interop.support.group_journeys import GroupJourneys
-from interop.support.journeys import Journeys
 from interop.support.servers import Server
 
 pytestmark = pytest.mark.whole

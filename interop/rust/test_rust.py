@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from interop.agents.client import AgentClient, Library
-from interop.agents.journeys import MoreJourneys
 from interop.agents.process import AgentProcess
 from interop.rust.build import agent
 from interop.support.client import Traits
 from interop.support.journeys import Journeys
+from interop.support.more_journeys import MoreJourneys
 from interop.support.servers import Server
 
 pytestmark = pytest.mark.whole

@@ -14,6 +14,8 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 EARLIEST = -2
 """The reader's start that asks for the log start offset, by the client's own means."""
+LATEST = -1
+"""The same for the log end offset."""
 
 
 @frozen
@@ -44,6 +46,10 @@ class ProducerSettings:
     codec: str = "none"
     acks: Acks = "all"
     idempotent: bool = False
+    max_bytes: int | None = None
+    """Raises the client's own limit of a record and a request."""
+    creates_topics: bool = False
+    """True: a topic that is not there is asked for, and given up soon where the broker makes none."""
 
 
 @frozen
@@ -144,8 +150,10 @@ class Client(Protocol):
     name: str
     version: str
     traits: Traits
+    errors: tuple[type[Exception], ...]
+    """What it raises when the server refuses."""
 
-    def create_topic(self, topic: str, partitions: int) -> None: ...
+    def create_topic(self, topic: str, partitions: int, configs: Mapping[str, str] | None = None) -> None: ...
 
     def delete_topic(self, topic: str) -> None: ...
 
@@ -176,6 +184,10 @@ class GroupClient(Client, Protocol):
     def member(self, settings: GroupSettings) -> GroupMember: ...
 
     def committed(self, group: str, topic: str, partition: int) -> int | None: ...
+
+    def set_committed(self, group: str, topic: str, partition: int, offset: int) -> None:
+        """Reset the offset of a group that has no members."""
+        ...
 
 
 class TransactionalClient(GroupClient, Protocol):

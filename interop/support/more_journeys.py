@@ -1,4 +1,4 @@
-"""What the agents' libraries are asked besides: limits, auto creation, resets, many topics."""
+"""What clients are asked besides: limits, auto creation, resets, many topics."""
 
 import uuid
 from collections.abc import Iterator
@@ -6,9 +6,15 @@ from itertools import product
 
 import pytest
 
-from interop.agents.client import AgentClient
-from interop.agents.process import CallFailed
-from interop.support.client import EARLIEST, GroupSettings, Message, ProducerSettings
+from interop.support.client import (
+    EARLIEST,
+    LATEST,
+    Client,
+    GroupClient,
+    GroupSettings,
+    Message,
+    ProducerSettings,
+)
 from interop.support.group_journeys import (
     PARTITIONS,
     Members,
@@ -22,15 +28,13 @@ from interop.support.servers import SERVERS, Server
 from interop.support.waiting import wait_until
 from interop.support.workload import by_partition, check_received, make_messages
 
-LATEST = -1
-"""The reader's start that asks for the log end offset, by the library's own means."""
-
 MESSAGE_MAX_BYTES = 1_048_588
 """Kafka's default of message.max.bytes, which counts the whole batch."""
 BATCH_OVERHEAD = 72
 """A batch of one record without key and headers, less its value of 16 KB to 1 MB: header 61, record 11."""
 LARGER_MAX_BYTES = 5_000_000
 TOO_LARGE = r"(?i)too.?large|larger than the max message size"
+NO_TOPIC = r"(?i)unknown.?(topic|partition)|does not (exist|host)|not host|not present|update metadata"
 
 MANY_TOPICS = 100
 PARTITIONS_EACH = 10
@@ -39,29 +43,29 @@ PARTITIONS_EACH = 10
 class MoreJourneys:
     """Records at the limits and readers that begin at the end."""
 
-    def test_biggest_record(self, client: AgentClient) -> None:
+    def test_biggest_record(self, client: Client) -> None:
         """A batch of exactly message.max.bytes is taken, one byte more is refused as too large."""
         topic = new_topic(client)
         biggest = MESSAGE_MAX_BYTES - BATCH_OVERHEAD
         send_one(client, topic, biggest)
-        with pytest.raises(CallFailed, match=TOO_LARGE):
+        with pytest.raises(client.errors, match=TOO_LARGE):
             send_one(client, topic, biggest + 1)
         send_one(client, topic, biggest)
         values = [record.value for record in read(client, topic, 0, EARLIEST, 2)]
-        assert values == [bytes(biggest), bytes(biggest)]
+        assert values == [letters(biggest), letters(biggest)]
         assert client.end_offset(topic, 0) == 2
 
-    def test_topic_with_a_larger_limit(self, client: AgentClient) -> None:
+    def test_topic_with_a_larger_limit(self, client: Client) -> None:
         """max.message.bytes of the topic, given when it was created, takes the place of the broker's."""
         topic = f"interop.{client.name}.{uuid.uuid4().hex[:8]}"
         client.create_topic(topic, 1, {"max.message.bytes": str(LARGER_MAX_BYTES)})
         size = LARGER_MAX_BYTES - 1000
         send_one(client, topic, size)
-        assert [record.value for record in read(client, topic, 0, EARLIEST, 1)] == [bytes(size)]
-        with pytest.raises(CallFailed, match=TOO_LARGE):
+        assert [record.value for record in read(client, topic, 0, EARLIEST, 1)] == [letters(size)]
+        with pytest.raises(client.errors, match=TOO_LARGE):
             send_one(client, topic, LARGER_MAX_BYTES)
 
-    def test_read_from_latest(self, client: AgentClient, scale: int) -> None:
+    def test_read_from_latest(self, client: Client, scale: int) -> None:
         """A reader that begins at the end gets what is produced later, and nothing of before."""
         topic = new_topic(client)
         messages = make_messages(scale, client.traits, seed=90, partitions=1)
@@ -80,7 +84,7 @@ class MoreJourneys:
 class MoreGroupJourneys:
     """Offset resets, and many partitions in one group."""
 
-    def test_reset_offsets(self, client: AgentClient, scale: int) -> None:
+    def test_reset_offsets(self, client: GroupClient, scale: int) -> None:
         """Offsets set for a group without members are told, and a new member goes on from them."""
         topic = new_group_topic(client, "reset")
         group = GroupSettings(new_group(), (topic,))
@@ -102,7 +106,7 @@ class MoreGroupJourneys:
             check_received(sent[starts[at] :], of_partition, first_offset=starts[at])
 
     @pytest.mark.whole
-    def test_many_topics(self, client: AgentClient) -> None:
+    def test_many_topics(self, client: GroupClient) -> None:
         """100 topics of 10 partitions: made, written to each, read by one group member, deleted."""
         prefix = f"interop-many-{uuid.uuid4().hex[:8]}"
         topics = [f"{prefix}-{number:03}" for number in range(MANY_TOPICS)]
@@ -125,11 +129,11 @@ class MoreGroupJourneys:
 class AutoCreationJourneys:
     """Topics that nobody made: by the broker's default they appear."""
 
-    def test_auto_creation_on(self, client: AgentClient) -> None:
+    def test_auto_creation_on(self, client: Client) -> None:
         """The first record to an unknown topic makes it, with the broker's number of partitions."""
         topic = f"interop.auto.{uuid.uuid4().hex[:8]}"
         messages = make_messages(10, client.traits, seed=92, partitions=1)
-        producer = client.producer(ProducerSettings(), auto_create=True)
+        producer = client.producer(ProducerSettings(creates_topics=True))
         try:
             producer.send(topic, messages)
             producer.flush(TIMEOUT_S)
@@ -154,12 +158,12 @@ class NoAutoCreationJourneys:
             server.stop()
 
     @pytest.mark.whole
-    def test_auto_creation_off(self, client: AgentClient) -> None:
+    def test_auto_creation_off(self, client: Client) -> None:
         """Where the broker forbids it, the producer fails and no topic appears."""
         topic = f"interop.auto.{uuid.uuid4().hex[:8]}"
-        producer = client.producer(ProducerSettings(), auto_create=True)
+        producer = client.producer(ProducerSettings(creates_topics=True))
         try:
-            with pytest.raises(CallFailed, match=r"(?i)unknown.?topic|does not (exist|host)|not host"):
+            with pytest.raises(client.errors, match=NO_TOPIC):
                 producer.send(topic, [Message(0, b"key", b"value")])
                 producer.flush(TIMEOUT_S)
         finally:
@@ -167,17 +171,22 @@ class NoAutoCreationJourneys:
         assert topic not in client.topics()
 
 
-def send_one(client: AgentClient, topic: str, size: int) -> None:
-    """One record with a value of `size` zeros in partition 0, uncompressed, past the library's own limit."""
-    producer = client.producer(ProducerSettings(), max_bytes=2 * LARGER_MAX_BYTES)
+def letters(size: int) -> bytes:
+    """A value that programs of text can send too."""
+    return b"v" * size
+
+
+def send_one(client: Client, topic: str, size: int) -> None:
+    """One record with a value of `size` bytes in partition 0, uncompressed, past the client's own limit."""
+    producer = client.producer(ProducerSettings(max_bytes=2 * LARGER_MAX_BYTES))
     try:
-        producer.send(topic, [Message(0, None, bytes(size))])
+        producer.send(topic, [Message(0, None, letters(size))])
         producer.flush(TIMEOUT_S)
     finally:
         producer.close()
 
 
-def fill(client: AgentClient, topics: list[str]) -> list[bytes]:
+def fill(client: Client, topics: list[str]) -> list[bytes]:
     """One record in each partition; their values."""
     producer = client.producer(ProducerSettings())
     try:
@@ -190,13 +199,13 @@ def fill(client: AgentClient, topics: list[str]) -> list[bytes]:
     return [f"{topic}/{at}".encode() for topic, at in product(topics, range(PARTITIONS_EACH))]
 
 
-def wait_until_set(client: AgentClient, group: str, topic: str, partition: int, offset: int) -> None:
+def wait_until_set(client: GroupClient, group: str, topic: str, partition: int, offset: int) -> None:
     """A group counts as empty only when the last member's leave was handled."""
 
     def done() -> bool:
         try:
             client.set_committed(group, topic, partition, offset)
-        except CallFailed as error:
+        except client.errors as error:
             if "member" in str(error).lower():
                 return False
             raise
