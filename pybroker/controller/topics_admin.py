@@ -1,6 +1,6 @@
-"""Creates, grows and deletes topics for clients, by writing what the controller then acts upon.
+"""Grows and deletes topics for clients, and has ``topic_creation`` make new ones.
 
-Any broker may do this: the writes are not fenced by a controller epoch. The words of the errors are Kafka's.
+As there, any broker may do this, and the words of the errors are Kafka's.
 Source: Kafka 3.9 ``ZkAdminManager`` and ``AdminZkClient``.
 """
 
