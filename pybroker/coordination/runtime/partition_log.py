@@ -85,9 +85,10 @@ class PartitionLog:
 
     async def committed(self, end_offset: Offset, timeout_s: float) -> None:
         partition = self.partition
-        with waiting_on((partition.waiters,)) as waiter, trio.move_on_after(timeout_s):
-            while self.is_leader and partition.high_watermark < end_offset:
-                await waiter.sleep()
+        if self.is_leader and partition.high_watermark < end_offset:
+            with waiting_on((partition.waiters,)) as waiter, trio.move_on_after(timeout_s):
+                while self.is_leader and partition.high_watermark < end_offset:
+                    await waiter.sleep()
         if not self.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if partition.high_watermark < end_offset:

@@ -86,12 +86,23 @@ class Answer:
         return self._value
 
 
+@frozen
+class Appended:
+    """An append that somebody waits for. ``end`` is exclusive, and ``deadline_s`` by trio's clock."""
+
+    item: Append
+    first: Offset
+    end: Offset
+    deadline_s: float
+
+
 class Slot(Generic[S]):
     """The leadership of one partition. Written by :class:`Shards` only.
 
     Attributes:
         written: the end (exclusive) of what was appended last.
-        awaited: how many appends are not committed yet.
+        uncommitted: who waits until it is committed, in the order of the log.
+        is_settling: whether a task looks after them.
     """
 
     def __init__(self, index: int, shard: S, log: CoordinatorLog) -> None:
@@ -101,7 +112,8 @@ class Slot(Generic[S]):
         self.is_loading = True
         self.loaded = trio.Event()
         self.written: Offset = 0
-        self.awaited = 0
+        self.uncommitted: deque[Appended] = deque()
+        self.is_settling = False
         self._is_over = False
         self.timers: dict[TimerKey, Timer] = {}
 
@@ -381,13 +393,16 @@ class Shards(Generic[S]):
         if not waits or self._is_committed(slot, item):
             effects.items.extend(self._settle(item, Outcome(ErrorCode.NONE, first)))
         else:
-            slot.awaited += 1
-            self.spawn(self._settle_later, slot, item, first, slot.written)
+            deadline_s = trio.current_time() + self._settings.append_timeout_ms / 1000
+            slot.uncommitted.append(Appended(item, first, slot.written, deadline_s))
+            if not slot.is_settling:
+                self.spawn(self._settle_in_order, slot)
+                slot.is_settling = True
         return effects.items
 
     def _is_committed(self, slot: Slot[S], item: Append) -> bool:
         """Who writes nothing only waits for what others have written."""
-        if not item.records and not slot.awaited:
+        if not item.records and not slot.uncommitted:
             return True
         return slot.log.is_committed(slot.written)
 
@@ -416,18 +431,28 @@ class Shards(Generic[S]):
         item.then.settle(outcome, effects)
         return effects.items
 
-    async def _settle_later(self, slot: Slot[S], item: Append, first: Offset, end: Offset) -> None:
+    async def _settle_in_order(self, slot: Slot[S]) -> None:
+        """One task for all that wait: with one for each, every move of the high watermark would wake all."""
+        pace = Pace()
         try:
-            await slot.log.committed(end, self._settings.append_timeout_ms / 1000)
-        except ApiError as error:
-            outcome = Outcome(error.code)
-        else:
-            outcome = Outcome(ErrorCode.NONE, first)
-        finally:
-            slot.awaited -= 1
-        effects = Effects(self._now_ms())
-        effects.items.extend(self._settle(item, outcome))
-        self.carry_out(slot, effects)
+            while slot.uncommitted:
+                appended = slot.uncommitted[0]
+                try:
+                    await slot.log.committed(appended.end, appended.deadline_s - trio.current_time())
+                except ApiError as error:
+                    outcome = Outcome(error.code)
+                else:
+                    outcome = Outcome(ErrorCode.NONE, appended.first)
+                slot.uncommitted.popleft()
+                effects = Effects(self._now_ms())
+                effects.items.extend(self._settle(appended.item, outcome))
+                self.carry_out(slot, effects)
+                if pace.is_over:
+                    await pace.rest()
+        except Exception:
+            self.spawn(self._settle_in_order, slot)  # one group's failure is not the others'
+            raise
+        slot.is_settling = False
 
     async def _send_markers(self, slot: Slot[S], item: SendMarkers) -> None:
         """Who sends markers is told how they fared as long as it leads; a new leader sends them again."""

@@ -67,7 +67,11 @@ class MemoryLog:
 
     def commit_all(self) -> None:
         """The followers have caught up."""
-        self.high_watermark = self.log_end_offset
+        self.commit_up_to(self.log_end_offset)
+
+    def commit_up_to(self, offset: int) -> None:
+        """The followers have all before ``offset``."""
+        self.high_watermark = offset
         self._tell()
 
     def lose_leadership(self) -> None:

@@ -18,7 +18,7 @@ from pybroker.coordination.group.calls import (
     SyncCall,
     SyncReply,
 )
-from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets
 from pybroker.coordination.group.records import GroupKey, OffsetKey, read_key
 from pybroker.coordination.group.shard import GroupShard
 from pybroker.coordination.runtime.groups import GroupCoordinator
@@ -228,11 +228,92 @@ async def test_a_commit_waits_for_the_high_watermark(bench: Bench, nursery: trio
     assert (codes, bench.committed()) == ([ErrorCode.NONE], 5)
 
 
+class Commits:
+    """Commits that wait, and their answers by offset."""
+
+    def __init__(self, bench: Bench, nursery: trio.Nursery) -> None:
+        self.answers: dict[int, ErrorCode] = {}
+        self._bench = bench
+        self._nursery = nursery
+
+    async def add(self, offset: int) -> None:
+        self._nursery.start_soon(self._commit, offset)
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def _commit(self, offset: int) -> None:
+        self.answers[offset] = await self._bench.commit(offset)
+
+
+@pytest.fixture
+def commits(bench: Bench, nursery: trio.Nursery) -> Commits:
+    bench.log.follows = False
+    return Commits(bench, nursery)
+
+
+async def test_each_commit_waits_for_its_own_records(bench: Bench, commits: Commits) -> None:
+    ends = []
+    for offset in (1, 2, 3):
+        await commits.add(offset)
+        ends.append(bench.log.log_end_offset)
+    assert commits.answers == {}
+    bench.log.commit_up_to(ends[1])
+    await trio.testing.wait_all_tasks_blocked()
+    assert (commits.answers, bench.committed()) == ({1: ErrorCode.NONE, 2: ErrorCode.NONE}, 2)
+    bench.log.commit_all()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (commits.answers[3], bench.committed()) == (ErrorCode.NONE, 3)
+    await commits.add(4)
+    bench.log.commit_all()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (commits.answers[4], bench.committed()) == (ErrorCode.NONE, 4)
+
+
+async def test_all_commits_that_wait_are_sent_away_when_leadership_is_lost(
+    bench: Bench, commits: Commits
+) -> None:
+    await commits.add(1)
+    await commits.add(2)
+    bench.log.lose_leadership()
+    bench.coordinator.resign(0, 1)
+    await trio.testing.wait_all_tasks_blocked()
+    assert commits.answers == {1: ErrorCode.NOT_COORDINATOR, 2: ErrorCode.NOT_COORDINATOR}
+
+
+async def test_a_bug_in_what_follows_a_commit_does_not_hold_up_the_next(
+    bench: Bench, commits: Commits, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    apply, applied = GroupOffsets.apply, []
+
+    def break_once(self: GroupOffsets, *args: Any) -> None:
+        applied.append(self)
+        assert len(applied) > 1, "a bug"
+        apply(self, *args)
+
+    monkeypatch.setattr(GroupOffsets, "apply", break_once)
+    await commits.add(1)
+    await commits.add(2)
+    bench.log.commit_all()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (commits.answers, bench.committed()) == ({2: ErrorCode.NONE}, 2)
+    assert "a bug" in caplog.text
+
+
 async def test_a_commit_that_is_never_replicated_times_out(
     bench: Bench, autojump_clock: trio.testing.MockClock
 ) -> None:
     bench.log.follows = False
-    assert await bench.commit(5) is ErrorCode.REQUEST_TIMED_OUT
+    started_s = trio.current_time()
+    timed_out: list[float] = []
+
+    async def commit(after_s: float) -> None:
+        await trio.sleep(after_s)
+        assert await bench.commit(5) is ErrorCode.REQUEST_TIMED_OUT
+        timed_out.append(trio.current_time() - started_s)
+
+    async with trio.open_nursery() as nursery:
+        for after_s in (0, 2, 2):
+            nursery.start_soon(commit, after_s)
+    assert timed_out == pytest.approx([5, 7, 7])
     assert bench.committed() == -1
 
 
