@@ -25,7 +25,13 @@ LIBRARIES: Mapping[str, Library] = {
     "segmentio": Library(
         name="kafka-go",
         # Its reader gives nil for what is null and what is empty.
-        traits=Traits(idempotent=False, empty_is_null=True, static_members=False, restart_fault=GIVES_UP),
+        traits=Traits(
+            idempotent=False,
+            empty_is_null=True,
+            static_members=False,
+            orders_unacknowledged=False,
+            restart_fault=GIVES_UP,
+        ),
         strategies=("range", "roundrobin"),
     ),
 }

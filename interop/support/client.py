@@ -67,6 +67,8 @@ class Traits:
     null_header_values: bool = True
     finds_by_time: bool = True
     static_members: bool = True
+    orders_unacknowledged: bool = True
+    """False: requests without acknowledgement go over several connections, and may overtake each other."""
     restart_fault: str = ""
     """What the client itself does wrong when its server is killed, seen against Apache Kafka too."""
     manages_topics: bool = True

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from interop.support.client import Headers, Message, Received, Traits
@@ -59,6 +59,14 @@ def check_received(
         assert record.headers == message.headers, f"{where}: headers {record.headers} not {message.headers}"
         if message.timestamp_ms is not None:
             assert record.timestamp_ms == message.timestamp_ms, f"{where}: timestamp {record.timestamp_ms}"
+
+
+def check_in_any_order(sent: Sequence[Message], received: Sequence[Received]) -> None:
+    """Every record of one partition came once, with key, value and headers; offsets are dense from 0."""
+    assert [record.offset for record in received] == list(range(len(sent)))
+    came = Counter((record.key, record.value, record.headers) for record in received)
+    missing = Counter((message.key, message.value, message.headers) for message in sent) - came
+    assert not missing, f"{missing.total()} records did not come, one of them {next(iter(missing))}"
 
 
 def _blob(rng: random.Random, number: int, name: str, traits: Traits) -> bytes:
