@@ -168,7 +168,11 @@ class ProduceHandler:
             if topic is None:
                 raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
             partition = self._partition(ctx, request.acks, tp)
-            batch = await self._validate(ctx, partition, data.records)
+            records, policy = _records(data), partition.settings.validation
+            if is_long(records, policy):
+                batch = await trio.to_thread.run_sync(self._check, records, policy, ctx.api_version)
+            else:
+                batch = self._check(records, policy, ctx.api_version)
             info = _append_as_leader(partition, batch, request.acks, confirmed.guards.get(tp))
             outcome.leadership = partition.leadership
             if partition.log.flush_is_due:
@@ -208,20 +212,19 @@ class ProduceHandler:
         if partition is not None and outcome.reply.error_code not in _SAY_NOTHING_OF_THE_LOG:
             outcome.reply.log_start_offset = partition.log.log_start_offset
 
-    async def _validate(
-        self, ctx: RequestContext, partition: Partition, records: memoryview | None
-    ) -> ValidatedBatch:
-        policy = partition.settings.validation
-        if records is None:
-            raise UnfitForRequest(
-                ErrorCode.INVALID_RECORD, "A Produce request must have records for each partition"
-            )
-        if is_long(records, policy):
-            return await trio.to_thread.run_sync(self._check, records, policy, ctx.api_version)
-        return self._check(records, policy, ctx.api_version)
-
     def _check(self, records: memoryview, policy: ValidationPolicy, version: int) -> ValidatedBatch:
         return validate_produce(records, policy, self.now_ms(), produce_version=version)
+
+
+def _records(data: ProduceRequest.PartitionProduceData) -> memoryview:
+    """Raises:
+    UnfitForRequest: there are none.
+    """
+    if data.records is None:
+        raise UnfitForRequest(
+            ErrorCode.INVALID_RECORD, "A Produce request must have records for each partition"
+        )
+    return data.records
 
 
 def _asked(
@@ -229,6 +232,8 @@ def _asked(
 ) -> Iterable[tuple[ProduceRequest.TopicProduceData, Collection[ProduceRequest.PartitionProduceData]]]:
     """What to append, by topic. Of a partition that is named twice the last one counts, as in Kafka's maps,
     and a topic without partitions is not answered."""
+    if len(request.topic_data) == 1 and len(request.topic_data[0].partition_data) == 1:  # by far the most
+        return [(request.topic_data[0], request.topic_data[0].partition_data)]
     topics: dict[tuple[str, TopicId], ProduceRequest.TopicProduceData] = {}
     partitions: dict[tuple[str, TopicId], dict[int, ProduceRequest.PartitionProduceData]] = {}
     for topic in request.topic_data:
@@ -243,13 +248,12 @@ def _check_transactional_id(request: ProduceRequest) -> None:
     """Raises:
     ApiError: TRANSACTIONAL_ID_AUTHORIZATION_FAILED for transactional records of nobody's transaction.
     """
-    if request.transactional_id is None and any(
-        is_transactional(data.records)
-        for topic in request.topic_data
-        for data in topic.partition_data
-        if data.records is not None
-    ):
-        raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    if request.transactional_id is not None:
+        return
+    for topic in request.topic_data:
+        for data in topic.partition_data:
+            if data.records is not None and is_transactional(data.records):
+                raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
 
 
 def _append_as_leader(

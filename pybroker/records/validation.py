@@ -52,6 +52,9 @@ LONG_WALK_BYTES = 17 * 64 * 1024
 when clients keep the processors busy, takes longer. It is a full batch of a client's defaults."""
 
 LONG_RECORDS = 2500
+SMALLEST_RECORD_BYTES = 7
+"""No key, no value, no headers, and every number in one byte."""
+
 LONG_UNPACKED_RECORDS = 20_000
 LONG_WALK_RECORDS = 50_000
 _SIGN_BIT = 1 << 63
@@ -134,7 +137,9 @@ def is_long(records: Buffer, policy: ValidationPolicy) -> bool:
         return len(records) > LONG_BYTES // 8
     codec = records[ATTRIBUTES_POSITION + 1] & COMPRESSION_MASK
     full = policy.needs_full or policy.compression_type not in (None, codec)
-    if codec == CompressionType.NONE:
+    if codec == _UNCOMPRESSED:
+        if len(records) < LONG_RECORDS * SMALLEST_RECORD_BYTES:
+            return False  # whatever count it claims: the first record that is not there ends the walk
         count = read_batch_header(records).record_count
         if full:
             compresses = policy.compression_type not in (None, CompressionType.NONE)

@@ -1,5 +1,7 @@
 """What may be appended: the rules by name. Kafka's own verdicts on thousands of inputs are in test_golden."""
 
+import struct
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,8 @@ from pybroker.records.batch import (
 from pybroker.records.builder import build_batch
 from pybroker.records.control import ControlRecordType, EndTransactionMarker, build_end_transaction_marker
 from pybroker.records.errors import InvalidRecords, NothingToAppend
+from pybroker.records.header import compute_crc
+from pybroker.records.layout import BATCH_HEADER, CRC_POSITION, offset_of
 from pybroker.records.policy import Origin, ValidationLevel, ValidationPolicy
 from pybroker.records.refusals import MAX_RECORD_ERRORS
 from pybroker.records.validation import (
@@ -258,6 +262,17 @@ def test_many_small_records_are_long_to_decompress() -> None:
     records = [Record(index, NOW, None, b"") for index in range(LONG_UNPACKED_RECORDS + 1)]
     assert is_long(build_batch(records, compression=CompressionType.LZ4), ValidationPolicy())
     assert not is_long(build_batch(records[1:], compression=CompressionType.LZ4), ValidationPolicy())
+
+
+@pytest.mark.parametrize("level", [ValidationLevel.STRUCTURE, ValidationLevel.FULL])
+def test_what_is_short_is_not_long_whatever_count_it_claims(level: ValidationLevel) -> None:
+    batch = bytearray(build_batch([Record(index, NOW, None, b"x") for index in range(2)]))
+    struct.pack_into(">i", batch, offset_of(BATCH_HEADER, "last_offset_delta"), 2**31 - 2)
+    struct.pack_into(">i", batch, offset_of(BATCH_HEADER, "record_count"), 2**31 - 1)
+    struct.pack_into(">I", batch, CRC_POSITION, compute_crc(batch))
+    policy = ValidationPolicy(level=level)
+    assert not is_long(batch, policy)
+    assert _refusal(batch, policy).code is ErrorCode.INVALID_RECORD
 
 
 def test_many_records_or_much_to_compress_are_long() -> None:
