@@ -1,5 +1,7 @@
 """The controller's orders: accepted by broker epoch, controller epoch and leader epoch, in that order."""
 
+import gc
+import weakref
 from copy import deepcopy
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.protocol.messages import LeaderAndIsrRequest, StopReplicaRequest
+from pybroker.replication.replicas import PARTITIONS_SET_ASIDE
 from tests.replication.hosts import TOPIC_ID, TP, US, Host, batch
 
 
@@ -206,3 +209,31 @@ def test_a_strange_name_matters_only_where_a_log_would_be_made(host: Host) -> No
         request.topic_states[0].partition_states[0].partition_index = -1
     assert apply(host, elsewhere) is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     assert apply(host, here) is ErrorCode.INVALID_TOPIC_EXCEPTION
+
+
+def test_what_stays_is_out_of_the_collectors_sight_and_goes_with_its_last_reference(host: Host) -> None:
+    """The collector's walk through the objects of thousands of partitions would hold everybody up."""
+    request = order()
+    (state,) = request.topic_states[0].partition_states
+    request.topic_states[0].partition_states = [
+        with_index(state, index) for index in range(PARTITIONS_SET_ASIDE)
+    ]
+    try:
+        assert apply(host, request) is ErrorCode.NONE
+        partitions = [weakref.ref(partition) for partition in host.replicas]
+        assert len(partitions) == PARTITIONS_SET_ASIDE
+        seen = {id(each) for each in gc.get_objects()}
+        assert not [partition for partition in partitions if id(partition()) in seen]
+        assert stop(host, leader_epoch=0, delete=True) is ErrorCode.NONE
+        host.changes.clear()
+        assert sum(partition() is None for partition in partitions) == 1
+    finally:
+        gc.unfreeze()
+
+
+def with_index(
+    state: LeaderAndIsrRequest.LeaderAndIsrPartitionState, index: int
+) -> LeaderAndIsrRequest.LeaderAndIsrPartitionState:
+    state = deepcopy(state)
+    state.partition_index = index
+    return state

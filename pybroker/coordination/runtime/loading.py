@@ -1,11 +1,11 @@
 """A coordinator's log, read from its start to its end in slices."""
 
-import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from pybroker.coordination.runtime.log_port import CoordinatorLog
+from pybroker.instruments.collector import set_aside
 from pybroker.instruments.pace import Pace
 from pybroker.model.ids import Offset
 from pybroker.records.batch import iter_records
@@ -22,8 +22,6 @@ RECORDS_PER_LOOK = 32
 
 LARGE_AFTER_SLICES = 10
 """What is made in so many slices is little enough for the garbage collector."""
-
-YOUNG = 1
 
 T = TypeVar("T")
 
@@ -77,8 +75,7 @@ def _read_batch(replay: Replay, header: BatchHeader, batch: bytes) -> Iterator[N
 async def in_slices(steps: Iterable[T], pace: Pace, carry_out: Callable[[T], None]) -> None:
     """Carry out one step after the other: what they make stays in memory.
 
-    The collector would walk through all of it again and again, for 100 ms and more at a time. So of a large
-    log each slice is handed to it once, while it is young, and then put where it never looks again;
+    Of a large log each slice is handed to the garbage collector once, while it is young, and then set aside;
     unloading still frees it, because it holds no cycles.
     """
     slices = 0
@@ -87,6 +84,5 @@ async def in_slices(steps: Iterable[T], pace: Pace, carry_out: Callable[[T], Non
         if pace.is_over:
             slices += 1
             if slices >= LARGE_AFTER_SLICES:
-                gc.collect(YOUNG)
-                gc.freeze()
+                set_aside()
             await pace.rest()
