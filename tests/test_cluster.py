@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import trio
+
 from pybroker.model.ids import TopicPartition
 from pybroker.protocol.messages import CreateTopicsRequest, MetadataRequest
 from tests.support.broker import connected
@@ -55,3 +57,12 @@ async def test_another_controller_is_elected_when_the_first_dies(tmp_path: Path)
             )
         )
         await create_topic(cluster, "payments", replicas=2)
+
+
+async def test_the_last_brokers_do_not_wait_for_somebody_who_takes_over(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path, {"controlled.shutdown.retry.backoff.ms": "3600000"}) as cluster:
+        await create_topic(cluster, partitions=3)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for broker_id in list(cluster.brokers):
+                    nursery.start_soon(cluster.stop, broker_id)

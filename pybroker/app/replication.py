@@ -126,17 +126,38 @@ class Replication:
 
     async def hand_over(self) -> None:
         """Lets others lead what is led here, before this broker stops (``controlled.shutdown.*``). It stops
-        all the same when that fails."""
+        all the same when that fails.
+
+        Apache Kafka also waits and asks again when no other broker is left: ten seconds, in which nobody can
+        take over. Here the last broker of a cluster stops at once.
+        """
         config = self._config()
-        others = self._publisher.current.brokers.keys() - {self._broker_id}
-        if not config.controlled_shutdown_enable or not others:
+        if not config.controlled_shutdown_enable:
             return
         for attempt in range(config.controlled_shutdown_max_retries):
             if attempt:
-                await trio.sleep(config.controlled_shutdown_retry_backoff_ms / 1000)
-            if await self._ask_for_shutdown():
+                with trio.move_on_after(config.controlled_shutdown_retry_backoff_ms / 1000):
+                    await self._until_alone()
+            if self._is_alone(self._publisher.current) or await self._ask_for_shutdown():
                 return
         logger.warning("stopping although this broker still leads partitions that have other replicas")
+
+    def _is_alone(self, image: ClusterImage) -> bool:
+        return not image.brokers.keys() - {self._broker_id}
+
+    async def _until_alone(self) -> None:
+        alone = trio.Event()
+
+        def look(_old: ClusterImage, new: ClusterImage) -> None:
+            if self._is_alone(new):
+                alone.set()
+
+        forget = self._publisher.on_change(look)
+        try:
+            look(self._publisher.current, self._publisher.current)
+            await alone.wait()
+        finally:
+            forget()
 
     async def _ask_for_shutdown(self) -> bool:
         request = messages.ControlledShutdownRequest(
