@@ -64,10 +64,11 @@ def walk_lengths(buffer: Buffer, position: int, count: int) -> tuple[int, int]:
     done = walked = 0
     try:
         while done < count:
-            position, alike = _skip_alike(buffer, position, count - done)
-            done += alike
-            if alike >= _RUN:
-                continue  # another run may follow: an offset or a time has become a byte longer
+            if count - done > _GLANCE:
+                position, alike = _skip_alike(buffer, position, count - done)
+                done += alike
+                if alike >= _RUN:
+                    continue  # another run may follow: an offset or a time has become a byte longer
             stretch = min(_STRETCH, count - done)
             for walked in range(stretch):  # noqa: B007 (how far it came is the answer when the buffer ends)
                 byte = buffer[position]

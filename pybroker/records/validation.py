@@ -245,7 +245,7 @@ def _check_client_header(header: BatchHeader, policy: ValidationPolicy) -> None:
 
 
 def _check_structure(batch: memoryview, header: BatchHeader, policy: ValidationPolicy) -> None:
-    if header.compression_id == CompressionType.NONE:
+    if header.attributes & COMPRESSION_MASK == _UNCOMPRESSED:
         end, done = walk_lengths(batch, BATCH_HEADER_BYTES, header.record_count)
         if done != header.record_count or end != len(batch):
             raise invalid("record lengths, record count and batch size do not agree", policy)
