@@ -4,8 +4,9 @@ from pathlib import Path
 
 import trio
 
+from pybroker.metadata.znodes import ConfigEntityZNode, ConfigType
 from pybroker.model.ids import TopicPartition
-from pybroker.protocol.messages import CreateTopicsRequest, MetadataRequest
+from pybroker.protocol.messages import CreateTopicsRequest, DescribeConfigsRequest, MetadataRequest
 from tests.support.broker import connected
 from tests.support.cluster import Cluster, running_cluster
 
@@ -66,3 +67,20 @@ async def test_the_last_brokers_do_not_wait_for_somebody_who_takes_over(tmp_path
             async with trio.open_nursery() as nursery:
                 for broker_id in list(cluster.brokers):
                     nursery.start_soon(cluster.stop, broker_id)
+
+
+async def test_a_topic_is_described_as_it_is_and_not_as_a_broker_has_heard_of_it(tmp_path: Path) -> None:
+    """Whoever changes a topic at one broker and asks another sees the change, however late its note comes."""
+    async with running_cluster(tmp_path, size=2) as cluster:
+        await create_topic(cluster, replicas=2)
+        asked = DescribeConfigsRequest.DescribeConfigsResource(
+            resource_type=2, resource_name=TP.topic, configuration_keys=["retention.ms"]
+        )
+        for value in ("1000", "2000"):
+            node = ConfigEntityZNode.encode({"retention.ms": value})
+            await cluster.store.session().set(ConfigEntityZNode.path(ConfigType.TOPIC, TP.topic), node)
+            for broker in cluster.brokers.values():
+                await cluster.until(lambda broker=broker: broker.image.partition(TP) is not None)
+                async with connected(broker) as client:
+                    response = await client.ask(DescribeConfigsRequest(resources=[asked]))
+                assert [config.value for config in response.results[0].configs] == [value]

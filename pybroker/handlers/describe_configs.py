@@ -1,7 +1,8 @@
 """DescribeConfigs (key 32), versions 0 to 4.
 
-- Topics; this broker by its id; with an empty name what was set at run time for all brokers; this broker's
-  loggers (KIP-412). Keys that are not named are left out, null or an empty list asks for all.
+- Topics, read from the store: what another broker has just changed is there. This broker by its id; with an
+  empty name what was set at run time for all brokers; this broker's loggers (KIP-412).
+- Keys that are not named are left out, null or an empty list asks for all.
 - Each entry has the layer its value comes from and, if asked, every place where a value was found, the one
   in force first. Secrets are null and say that they are.
 - Another broker's id is INVALID_REQUEST; client metrics exist on KRaft clusters only.
@@ -12,6 +13,7 @@ Versions: 0 has ``is_default``, which Kafka 3.9 leaves false; 1 sources and syno
 documentation (KIP-569).
 """
 
+import logging
 from collections.abc import Callable, Container, Iterable
 
 from pybroker.config.broker import BrokerConfig
@@ -28,7 +30,10 @@ from pybroker.config.topic import TopicConfig
 from pybroker.config.values import InvalidConfig
 from pybroker.handlers.context import RequestContext
 from pybroker.instruments import loggers
+from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.image import ClusterImage
+from pybroker.metadata.publisher import Publisher
+from pybroker.metadata.store import StoreError
 from pybroker.metadata.znodes import ConfigType, sanitize
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
@@ -36,6 +41,8 @@ from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
 from pybroker.model.values import frozen
 from pybroker.protocol.messages import DescribeConfigsRequest, DescribeConfigsResponse
+
+logger = logging.getLogger(__name__)
 
 MALFORMED = (
     "This most likely occurs because of a request being malformed by the client library or the message was "
@@ -50,6 +57,8 @@ Entry = DescribeConfigsResponse.DescribeConfigsResourceResult
 class DescribeConfigsHandler:
     broker_id: BrokerId
     broker_config: Callable[[], BrokerConfig]
+    publisher: Publisher
+    configs: ConfigChanges
 
     async def __call__(self, ctx: RequestContext, request: DescribeConfigsRequest) -> DescribeConfigsResponse:
         refused = {ResourceType.UNKNOWN}
@@ -57,9 +66,24 @@ class DescribeConfigsHandler:
             refused.add(ResourceType.GROUP)
         if any(ResourceType.of(asked.resource_type) in refused for asked in request.resources):
             raise ApiError(ErrorCode.INVALID_REQUEST, MALFORMED)
+        await self._look_again(ctx.image, request)
+        image = self.publisher.current
         return DescribeConfigsResponse(
-            results=[self._describe(ctx.image, request, asked) for asked in request.resources]
+            results=[self._describe(image, request, asked) for asked in request.resources]
         )
+
+    async def _look_again(self, image: ClusterImage, request: DescribeConfigsRequest) -> None:
+        """This broker may not have heard of the latest changes yet. Source: ``ZkConfigRepository``."""
+        names = [
+            asked.resource_name
+            for asked in request.resources
+            if ResourceType.of(asked.resource_type) is ResourceType.TOPIC
+            and asked.resource_name in image.topics
+        ]
+        try:
+            await self.configs.read([(ConfigType.TOPIC, name) for name in names])
+        except StoreError as error:
+            logger.warning("topics are described as they were known: %r", error)
 
     def _describe(
         self,

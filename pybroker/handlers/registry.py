@@ -86,7 +86,13 @@ def build_registry(services: Services) -> tuple[Route, ...]:
 
     create_topics = LateHandler("create_topics", services.topics, is_controller, services.current_config)
     delete_topics = LateHandler("delete_topics", services.topics, is_controller, config.delete_topic_enable)
-    describe_configs = LateHandler("describe_configs", services.broker_id, services.current_config)
+    describe_configs = LateHandler(
+        "describe_configs",
+        services.broker_id,
+        services.current_config,
+        services.publisher,
+        services.configs,
+    )
     elect_leaders = LateHandler("elect_leaders", services.controller_api, services.publisher)
     reassign = LateHandler("alter_partition_reassignments", services.controller_api)
     reassignments = LateHandler("list_partition_reassignments", services.controller_api)

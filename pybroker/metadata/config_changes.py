@@ -75,7 +75,7 @@ class ConfigChanges:
         )
 
     async def read(self, entities: list[tuple[ConfigType, str]]) -> None:
-        """Reads configurations and publishes them; an entity without a node has none."""
+        """Reads configurations and publishes what has changed; an entity without a node has none."""
         if not entities:
             return
         paths = [ConfigEntityZNode.path(config_type, entity) for config_type, entity in entities]
@@ -87,7 +87,8 @@ class ConfigChanges:
             except MalformedZnode as error:
                 log.error("a configuration is ignored: %s", error)
                 continue
-            changes.append((config_type, entity, values))
+            if self._publisher.current.configs.get((config_type, entity)) != values:
+                changes.append((config_type, entity, values))
         self._publisher.apply_configs(changes)
 
     async def _process_notes(self) -> None:
