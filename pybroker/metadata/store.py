@@ -228,11 +228,14 @@ class Store(ABC):
         return result
 
     async def ensure(self, *paths: str) -> None:
-        """Creates empty persistent nodes and all above them, where they are missing, all in one go."""
-        missing = sorted({above for path in paths for above in _lineage(path)})  # parents come first
+        """Creates empty persistent nodes, and what is missing above them, where they are not there: all in
+        one go, and in a second one what had no parent."""
+        missing = set(paths) - {"", "/"}
         while missing:
-            results = await self.multi_all([[Create(path)] for path in missing])
-            missing = [path for path, result in zip(missing, results, strict=True) if _is_open(result)]
+            tried = sorted(missing)  # parents come first
+            results = await self.multi_all([[Create(path)] for path in tried])
+            again = [path for path, result in zip(tried, results, strict=True) if _is_open(result)]
+            missing = {above for path in again for above in _lineage(path)}
 
     async def note(self, sequence_prefix: str, data: bytes) -> None:
         """Leaves a sequential node for whoever watches its parent, until the store has said that it is there.
@@ -273,11 +276,11 @@ class Store(ABC):
 def _lineage(path: str) -> list[str]:
     """A path and all above it but the root."""
     parts = path.split("/")
-    return ["/".join(parts[:end]) for end in range(2, len(parts) + 1) if path != "/"]
+    return ["/".join(parts[:end]) for end in range(2, len(parts) + 1)]
 
 
 def _is_open(result: list[OpResult] | StoreError) -> bool:
-    """Whether the creation of a node must be tried again, because its answer or its parent's never came.
+    """Whether the creation of a node must be tried again: it had no parent, or its answer never came.
 
     Raises:
         StoreError: it was refused.
