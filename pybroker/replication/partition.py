@@ -28,16 +28,15 @@ from pybroker.model.values import frozen
 from pybroker.records.header import NO_SEQUENCE
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
-from pybroker.replication.fetched import FetchedData, Isolation
+from pybroker.replication.fetched import FetchedData
 from pybroker.replication.isr import Answer, FetchTimes, Follower, IsEligible, Leadership, Proposal, Settled
 from pybroker.replication.observers import Observers
+from pybroker.replication.readable import ReadablePartition
 from pybroker.replication.topic_settings import PartitionSettings
 from pybroker.replication.waiters import WaiterSet
 from pybroker.storage.errors import UnexpectedAppendOffset
-from pybroker.storage.leader_epochs import UNKNOWN_EPOCH_END, EpochEndOffset
 from pybroker.storage.log import AppendInfo, Log
 from pybroker.storage.segments import LogRead
-from pybroker.storage.transaction_index import AbortedTransaction
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class Surroundings:
     submit: Callable[["Partition", Proposal], None] = _nobody_asks
 
 
-class Partition:
+class Partition(ReadablePartition):
     """A replica of ``tp`` on broker ``broker_id``.
 
     Attributes:
@@ -96,13 +95,9 @@ class Partition:
         checkpointed_high_watermark: Offset = 0,
         surroundings: Surroundings | None = None,
     ) -> None:
-        self.tp = tp
-        self.log = log
+        super().__init__(tp, log, checkpointed_high_watermark)
         self.settings = settings
         self.state = PartitionState()
-        self.high_watermark: Offset = min(
-            max(checkpointed_high_watermark, log.log_start_offset), log.log_end_offset
-        )
         self.leadership: Leadership | None = None
         self.waiters = WaiterSet()
         self.append_waiters = WaiterSet()
@@ -128,12 +123,6 @@ class Partition:
     def isr(self) -> tuple[BrokerId, ...]:
         """The in-sync replicas, as far as they are known here: followers are not told of changes."""
         return self.state.isr if self.leadership is None else self.leadership.isr
-
-    @property
-    def last_stable_offset(self) -> Offset:
-        """The end, exclusive, of what a ``read_committed`` reader may see."""
-        unstable = self.log.first_unstable_offset
-        return self.high_watermark if unstable is None else min(self.high_watermark, unstable)
 
     @property
     def has_old_high_watermark(self) -> bool:
@@ -357,44 +346,6 @@ class Partition:
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def readable_end(self, isolation: Isolation) -> Offset:
-        """The end, exclusive, of what a consumer with this isolation may see."""
-        if isolation is Isolation.READ_COMMITTED:
-            return self.last_stable_offset
-        return self.high_watermark
-
-    def read(
-        self,
-        offset: Offset,
-        max_bytes: int,
-        isolation: Isolation,
-        *,
-        min_one_batch: bool,
-        last_fetched_epoch: LeaderEpoch = NO_LEADER_EPOCH,
-    ) -> FetchedData:
-        """Read for a consumer, from the batch that holds ``offset``; nothing from the readable end on. A
-        reader that says of which epoch its last record was is told when this log has no such record there
-        (KIP-595).
-
-        Raises:
-            ApiError: OFFSET_OUT_OF_RANGE below the log start or beyond the log end, or when nothing is known
-                of the last fetched epoch.
-        """
-        diverging = self._divergence(offset, last_fetched_epoch)
-        if diverging is not None:
-            return self._fetched(LogRead(None, offset), None, diverging)
-        self._check_range(offset)
-        end = self.readable_end(isolation)
-        read = self.log.read(offset, max_bytes, max_offset=end, min_one_batch=min_one_batch)
-        aborted = None
-        if isolation is Isolation.READ_COMMITTED:
-            aborted = self.log.aborted_transactions(offset, read.end_offset) if read.slice is not None else []
-        return self._fetched(read, aborted)
-
-    def read_elsewhere(self, offset: Offset, broker_id: BrokerId) -> FetchedData:
-        """Nothing, for a consumer that shall read from another replica."""
-        return evolve(self._fetched(LogRead(None, offset), None), preferred_replica=broker_id)
-
     def read_as_replica(
         self,
         broker_id: BrokerId,
@@ -454,43 +405,6 @@ class Partition:
             self._advance_high_watermark()
         if has_deleted:
             self.waiters.wake_all()
-
-    def _check_range(self, offset: Offset) -> None:
-        start, end = self.log.log_start_offset, self.log.log_end_offset
-        if not start <= offset <= end:
-            raise ApiError(
-                ErrorCode.OFFSET_OUT_OF_RANGE,
-                f"Offset {offset} of {self.tp} is not between {start} and {end}",
-            )
-
-    def _fetched(
-        self,
-        read: LogRead,
-        aborted: list[AbortedTransaction] | None,
-        diverging: EpochEndOffset | None = None,
-    ) -> FetchedData:
-        return FetchedData(
-            read,
-            self.high_watermark,
-            self.last_stable_offset,
-            self.log.log_start_offset,
-            aborted,
-            diverging,
-        )
-
-    def _divergence(self, offset: Offset, last_fetched_epoch: LeaderEpoch) -> EpochEndOffset | None:
-        if last_fetched_epoch < 0:
-            return None
-        end = self.log.end_offset_for_epoch(last_fetched_epoch)
-        if end == UNKNOWN_EPOCH_END or offset < self.log.log_start_offset:
-            raise ApiError(
-                ErrorCode.OFFSET_OUT_OF_RANGE, f"{self.tp} cannot tell where epoch {last_fetched_epoch} ended"
-            )
-        return end if end.epoch < last_fetched_epoch or end.end_offset < offset else None
-
-    def end_offset_for_epoch(self, epoch: LeaderEpoch) -> EpochEndOffset:
-        """Where the largest epoch at or below ``epoch`` ends (KIP-101)."""
-        return self.log.end_offset_for_epoch(epoch)
 
 
 def open_partition(
