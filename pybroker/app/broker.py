@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import uuid
 from collections.abc import Callable
 from functools import cache
@@ -20,9 +19,10 @@ import trio
 
 from pybroker.app.controlling import build_controller
 from pybroker.app.current_config import ConfigFollower, CurrentConfig, obey_storage_settings, server_settings
-from pybroker.app.features import features_of, supported_features
+from pybroker.app.features import features_of
 from pybroker.app.log_dirs import LogDirWatch
 from pybroker.app.metadata import choose_broker_id, metadata_session
+from pybroker.app.registering import Registrar
 from pybroker.app.replication import Replication
 from pybroker.app.transactions import build_transactions
 from pybroker.app.warming import warm
@@ -43,7 +43,6 @@ from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.metadata.feature_changes import FeatureChanges
 from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.store import Store, StoreError
-from pybroker.metadata.znodes import BrokerIdZNode
 from pybroker.model.errors import BrokerFailed, StartupError
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
@@ -116,9 +115,9 @@ class Broker:
         self.metrics = ServerMetrics()
         self.publisher = Publisher()
         self.broker_id: BrokerId = config.broker_id
-        self.broker_epoch: BrokerEpoch = -1
         self._shared_store = store
         self._configs = CurrentConfig(config, self.publisher)
+        self._registrar = Registrar(lambda: self.config, self.publisher, self.clock)
         self._storage = StorageContext(
             now_ms=self.clock.now_ms,
             files=files or system_files(),
@@ -132,7 +131,6 @@ class Broker:
         self._server: Server | None = None
         self._failure: str | None = None
         self.session: Store | None = None
-        self._sessions: tuple[int, ...] = ()
         self._stopping = trio.Event()
         self._stopped = trio.Event()
 
@@ -140,6 +138,11 @@ class Broker:
     def config(self) -> BrokerConfig:
         """What it was told, and over it what was set at run time."""
         return self._configs.broker
+
+    @property
+    def broker_epoch(self) -> BrokerEpoch:
+        """Of its latest registration; -1 before the first."""
+        return self._registrar.broker_epoch
 
     @property
     def image(self) -> ClusterImage:
@@ -400,7 +403,7 @@ class Broker:
             await nursery.start(services.transactions.run)
             await nursery.start(services.controller.run)
             if services.controller.is_active:
-                await self._until_known()
+                await self._registrar.until_known(self.broker_id)
                 await services.controller.told(self.broker_id)
                 with trio.move_on_after(LOAD_GRACE_S):
                     await self.coordinators_loaded()
@@ -415,8 +418,12 @@ class Broker:
         nursery.start_soon(self._moves.run)
         await nursery.start(server.run)
         # Another broker that is the controller can tell us of ourselves only over this port.
-        await self._until_known()
+        await self._registrar.until_known(self.broker_id)
         nursery.start_soon(warm, self._routes)
+
+    async def _register(self, session: Store) -> None:
+        assert self._server is not None
+        await self._registrar.register(session, self.broker_id, self._server.ports)
 
     async def _register_again(self, session: Store) -> None:
         """The session was lost. Whoever has our id now is a broker that must not be there: one of us goes."""
@@ -424,34 +431,6 @@ class Broker:
             await self._register(session)
         except registration.RegistrationConflict as conflict:
             self._fail(str(conflict))
-
-    async def _register(self, session: Store) -> None:
-        assert self._server is not None
-        listeners = self.config.listeners
-        hostname = await trio.to_thread.run_sync(socket.getfqdn) if listeners.needs_hostname else ""
-        node = BrokerIdZNode(
-            self.broker_id,
-            listeners.resolve_advertised(self._server.ports, hostname),
-            rack=self.config.broker_rack,
-            features=supported_features(self.config),
-            timestamp_ms=self.clock.now_ms(),
-        )
-        earlier = self._sessions
-        self._sessions = (*earlier, session.session_id)
-        self.broker_epoch = await registration.register(session, node, previous_sessions=earlier)
-
-    async def _until_known(self) -> None:
-        """Waits until the image has this broker and a controller."""
-        known = trio.Event()
-
-        def look(_old: ClusterImage, new: ClusterImage) -> None:
-            if self.broker_id in new.brokers and new.controller_id >= 0:
-                known.set()
-
-        look(self.image, self.image)
-        forget = self.publisher.on_change(look)
-        await known.wait()
-        forget()
 
     async def _go_offline(self) -> None:
         assert self._server is not None
