@@ -62,3 +62,8 @@ class TestLibrdkafkaTransactions(TransactionJourneys):
 )
 class TestLibrdkafkaConsumerProtocol(ConsumerProtocolJourneys):
     """Groups of the consumer protocol."""
+
+    faults = {
+        "test_there_and_back[cooperative]": "librdkafka's cooperative-sticky assignor leaves user data in "
+        "assignments from the second rebalance on; who comes after it is refused with GROUP_ID_NOT_FOUND"
+    }

@@ -30,7 +30,7 @@ class ConsumerProtocolJourneys:
     """Sharing, resuming, static members, patterns, and the way from one protocol to the other and back."""
 
     faults: Mapping[str, str] = {}
-    """By test id, what the client itself does wrong; against Apache Kafka 4 too."""
+    """By test id, what cannot work with this client, against Apache Kafka 4 neither."""
 
     @pytest.fixture(autouse=True)
     def _own_faults(self, request: pytest.FixtureRequest) -> None:

@@ -6,12 +6,18 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
 from interop.support import maven
 from interop.support.process import LOCALHOST, ChildProcess, ProcessServer, free_port
 from interop.support.tools import require_tool
+from interop.support.waiting import wait_until
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
 """Any 22 characters that are a UUID in base64."""
+
+ADMIN_TIMEOUT_S = 10
 
 
 class ApacheKafka4Server(ProcessServer):
@@ -58,7 +64,23 @@ class ApacheKafka4Server(ProcessServer):
         self._process.wait_for_broker(self.port, self.START_TIMEOUT_S)
 
     def restart(self) -> None:
+        """A node that starts again has no leaders until it is unfenced, and its clients are told of them a
+        moment before it leads: a batch is refused then, and the next one taken."""
         self.start()
+        wait_until(self._leads_all, "a broker that leads all partitions", self.START_TIMEOUT_S)
+
+    def _leads_all(self) -> bool:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "broker.address.family": "v4"})
+        topics = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+        ends = admin.list_offsets(
+            {
+                TopicPartition(name, at): OffsetSpec.latest()
+                for name in topics
+                for at in topics[name].partitions
+            },
+            request_timeout=ADMIN_TIMEOUT_S,
+        )
+        return all(asked.exception(ADMIN_TIMEOUT_S) is None for asked in ends.values())
 
     def stop(self) -> None:
         self._process.stop()

@@ -43,9 +43,6 @@ from pybroker.model.ids import TopicPartition
 
 logger = logging.getLogger(__name__)
 
-_STANDARD_ASSIGNORS = frozenset({"range", "roundrobin", "sticky", "cooperative-sticky"})
-"""What they leave in an assignment beside it says no more than itself; librdkafka's sticky one does so."""
-
 
 # -- from classic to consumer ------------------------------------------------------------------------
 
@@ -72,9 +69,11 @@ def take_over(classic: ClassicGroup, setting: Setting, now_ms: int) -> Draft:
     for member in members:
         draft.emit(ProfileChanged(member.member_id, member.profile))
     topics = frozenset().union(*(member.profile.topic_names for member in members))
-    # Amid a rebalance no assignment is in force. That no topic counts as seen makes what comes now begin an
-    # epoch, also the successor of a static member, who changes nothing else.
-    seen = metadata_hash(draft.image, topics) if classic.state is STABLE else 0
+    # Amid a rebalance no assignment is in force; one that the log tells of may be what was left when members
+    # went. That no topic counts as seen makes what comes now begin an epoch, also the successor of a static
+    # member, who changes nothing else.
+    is_assigned = classic.state is STABLE and _covers(members, topics, draft.image)
+    seen = metadata_hash(draft.image, topics) if is_assigned else 0
     draft.emit(GroupEpochChanged(generation, seen))
     for member in members:
         draft.emit(TargetChanged(member.member_id, frozenset(member.current.assigned)))
@@ -83,6 +82,12 @@ def take_over(classic: ClassicGroup, setting: Setting, now_ms: int) -> Draft:
         draft.emit(CurrentChanged(member.member_id, member.current))
     logger.info("group %s goes on as a consumer group, from epoch %d", classic.group_id, generation)
     return draft
+
+
+def _covers(members: Iterable[ConsumerMember], topics: Iterable[str], image: ClusterImage) -> bool:
+    """Whether the members have all partitions of the topics."""
+    owned = {partition for member in members for partition in member.current.assigned}
+    return len(owned) >= sum(len(image.topics[topic].partitions) for topic in topics if topic in image.topics)
 
 
 def _check_upgrade(classic: ClassicGroup, rules: ConsumerRules) -> None:
@@ -103,11 +108,16 @@ def _cannot_upgrade(classic: ClassicGroup, reason: str) -> ApiError:
 def _upgraded(classic: ClassicGroup, member: Member, image: ClusterImage) -> ConsumerMember:
     """A member with what the leader assigned to it last; the coming rebalance goes on from there.
 
+    What an assignor has left in an assignment beside the partitions would be lost: such a group is refused
+    (``ConsumerGroup.fromClassicGroup``). librdkafka's ``cooperative-sticky`` leaves something there, Java's
+    nothing.
+
     Raises:
+        ApiError: as :func:`take_over`.
         MalformedBlob: it is not a consumer after all.
     """
     assignment = read_assignment(member.assignment)
-    if assignment.user_data and classic.protocol_name not in _STANDARD_ASSIGNORS:
+    if assignment.user_data:
         raise _cannot_upgrade(
             classic,
             "because an unsupported custom assignor is in use. Please refer to the documentation or switch "
