@@ -11,12 +11,11 @@ Unlike Kafka 3.9, and like Kafka 4.1, version 1 tells the error of a group for e
 without partitions would mean that nothing was ever committed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from attrs import field
 
-from pybroker.coordination.group.calls import FetchedOffset, MemberEpoch
-from pybroker.coordination.group.shard import ANYBODY
+from pybroker.coordination.group.calls import FetchCall, FetchedOffset, MemberEpoch
 from pybroker.coordination.old_offsets import OldOffsets
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
@@ -53,24 +52,15 @@ class OffsetFetchHandler:
         if ctx.api_version < FIRST_VERSION_WITH_COORDINATOR:
             old = [(tp, await self._old(ctx, request.group_id, tp)) for tp in asked or ()]
             return _single(_Found(ErrorCode.NONE, dict(old)))
-        found = self._find(request.group_id, asked, request.require_stable)
+        found = self._find(FetchCall(request.group_id, asked, request.require_stable))
         if found.error is not ErrorCode.NONE and ctx.api_version < FIRST_VERSION_WITH_GROUP_ERROR:
             failed = dict.fromkeys(asked or (), FetchedOffset(error=found.error))
             found = _Found(ErrorCode.NONE, failed)
         return _single(found)
 
-    def _find(
-        self,
-        group_id: str,
-        asked: Iterable[TopicPartition] | None,
-        require_stable: bool,
-        asking: MemberEpoch = ANYBODY,
-    ) -> _Found:
+    def _find(self, call: FetchCall) -> _Found:
         try:
-            return _Found(
-                ErrorCode.NONE,
-                self.groups.fetch(group_id, asked, require_stable=require_stable, asking=asking),
-            )
+            return _Found(ErrorCode.NONE, self.groups.fetch(call))
         except ApiError as error:
             return _Found(error.code)
 
@@ -95,7 +85,7 @@ class OffsetFetchHandler:
             partitions = [
                 TopicPartition(t.name, index) for t in asked.topics for index in t.partition_indexes
             ]
-        found = self._find(asked.group_id, partitions, require_stable, _asking(asked))
+        found = self._find(FetchCall(asked.group_id, partitions, require_stable, _asking(asked)))
         return OffsetFetchResponse.OffsetFetchResponseGroup(
             group_id=asked.group_id, error_code=found.error, topics=_topics(found.offsets)
         )
@@ -113,7 +103,7 @@ class OffsetFetchHandler:
                 for index in topic.partition_indexes
             ]
             unknown = [topic for topic in asked.topics if topic.topic_id not in names]
-        found = self._find(asked.group_id, partitions, require_stable, _asking(asked))
+        found = self._find(FetchCall(asked.group_id, partitions, require_stable, _asking(asked)))
         group = OffsetFetchResponse.OffsetFetchResponseGroup(
             group_id=asked.group_id, error_code=found.error, topics=_topics(found.offsets)
         )

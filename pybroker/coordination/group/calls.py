@@ -1,6 +1,6 @@
 """What the handlers ask of a group and what they are told, free of wire formats. Bytes here are copies."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeAlias
 
 from attrs import field
@@ -135,6 +135,25 @@ class MemberEpoch:
 
     member_id: str | None = None
     epoch: int = -1
+
+
+ANYBODY = MemberEpoch()
+"""Whoever is no member, and may ask all the same."""
+
+
+@frozen
+class FetchCall:
+    """What OffsetFetch asks of one group.
+
+    Attributes:
+        partitions: None for all that have an offset.
+        require_stable: an offset that another one is about to replace is refused (KIP-447).
+    """
+
+    group_id: str
+    partitions: Collection[TopicPartition] | None = None
+    require_stable: bool = False
+    asking: MemberEpoch = ANYBODY
 
 
 @frozen

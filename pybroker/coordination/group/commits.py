@@ -4,7 +4,13 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pybroker.coordination.effects import CoordinatorRecord, Effects, Outcome, Token
-from pybroker.coordination.group.calls import UNKNOWN_MEMBER, CommitCall, CommitReply, FetchedOffset
+from pybroker.coordination.group.calls import (
+    UNKNOWN_MEMBER,
+    CommitCall,
+    CommitReply,
+    FetchCall,
+    FetchedOffset,
+)
 from pybroker.coordination.group.errors import commit_error
 from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets, commit_time
@@ -103,16 +109,15 @@ class OffsetsStored:
 # -- fetching ----------------------------------------------------------------------------------------
 
 
-def fetch(
-    offsets: GroupOffsets | None, partitions: Iterable[TopicPartition] | None, *, require_stable: bool
-) -> dict[TopicPartition, FetchedOffset]:
-    """The committed offsets of the partitions, or of all that have one when ``partitions`` is None."""
+def fetch(offsets: GroupOffsets | None, call: FetchCall) -> dict[TopicPartition, FetchedOffset]:
+    """The committed offsets that a call asks for; without ``offsets`` there are none."""
+    partitions = call.partitions
     if offsets is None:
         return {tp: FetchedOffset() for tp in partitions or ()}
     found: dict[TopicPartition, FetchedOffset] = {}
     for tp in offsets.stored if partitions is None else partitions:
         stored = offsets.stored.get(tp)
-        if require_stable and offsets.is_unstable(tp):
+        if call.require_stable and offsets.is_unstable(tp):
             found[tp] = FetchedOffset(error=ErrorCode.UNSTABLE_OFFSET_COMMIT)
         elif stored is None:
             found[tp] = FetchedOffset()

@@ -11,6 +11,7 @@ from pybroker.coordination.group import commits, transactional
 from pybroker.coordination.group.calls import (
     UNKNOWN_MEMBER,
     CommitCall,
+    FetchCall,
     FetchedOffset,
     GroupDescription,
     GroupListing,
@@ -18,7 +19,6 @@ from pybroker.coordination.group.calls import (
     JoinCall,
     JoinReply,
     LeavingMember,
-    MemberEpoch,
     SyncCall,
     SyncReply,
 )
@@ -50,9 +50,6 @@ from pybroker.model.ids import ProducerId, TopicPartition
 
 STEPS = 32
 """Groups, or offsets, that are gone through between two looks at the clock."""
-
-
-ANYBODY = MemberEpoch()
 
 
 class GroupShard:
@@ -175,26 +172,19 @@ class GroupShard:
             if group is not None:
                 group.offsets.complete_transaction(producer_id, commit=is_commit)
 
-    def fetch(
-        self,
-        group_id: str,
-        partitions: Iterable[TopicPartition] | None,
-        *,
-        require_stable: bool,
-        asking: MemberEpoch | None = None,
-    ) -> dict[TopicPartition, FetchedOffset]:
-        """Committed offsets; of all partitions when ``partitions`` is None. Without ``asking`` anybody may.
+    def fetch(self, call: FetchCall) -> dict[TopicPartition, FetchedOffset]:
+        """Committed offsets.
 
         Raises:
             ApiError: UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH or ILLEGAL_GENERATION.
         """
-        group = self.groups.get(group_id)
+        group = self.groups.get(call.group_id)
         if isinstance(group, ConsumerGroup):
-            refused = consumer_offsets.refuse_fetch(group, asking or ANYBODY)
+            refused = consumer_offsets.refuse_fetch(group, call.asking)
             if refused is not ErrorCode.NONE:
                 raise ApiError(refused)
         offsets = None if group is None else group.offsets
-        return commits.fetch(offsets, partitions, require_stable=require_stable)
+        return commits.fetch(offsets, call)
 
     # -- administration ------------------------------------------------------------------------------
 

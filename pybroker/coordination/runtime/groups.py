@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.coordination.group.calls import (
         CommitCall,
         CommitReply,
+        FetchCall,
         FetchedOffset,
         GroupDescription,
         GroupListing,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # app/warming.py says what is late
         JoinCall,
         JoinReply,
         LeavingMember,
-        MemberEpoch,
         SyncCall,
         SyncReply,
     )
@@ -183,21 +183,13 @@ class GroupCoordinator(Coordinator["GroupShard"]):
         if slot is not None:
             slot.shard.complete_transaction(producer_id, is_commit=is_commit)
 
-    def fetch(
-        self,
-        group_id: str,
-        partitions: Iterable[TopicPartition] | None,
-        *,
-        require_stable: bool,
-        asking: MemberEpoch | None = None,
-    ) -> dict[TopicPartition, FetchedOffset]:
-        """Committed offsets; of all partitions when ``partitions`` is None. Without ``asking`` anybody may.
+    def fetch(self, call: FetchCall) -> dict[TopicPartition, FetchedOffset]:
+        """Committed offsets.
 
         Raises:
             ApiError: also UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH and ILLEGAL_GENERATION.
         """
-        slot = self._slot(group_id, may_be_empty=True)
-        return slot.shard.fetch(group_id, partitions, require_stable=require_stable, asking=asking)
+        return self._slot(call.group_id, may_be_empty=True).shard.fetch(call)
 
     # -- administration ------------------------------------------------------------------------------
 

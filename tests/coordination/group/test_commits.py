@@ -3,7 +3,7 @@
 import pytest
 
 from pybroker.coordination.effects import Effects
-from pybroker.coordination.group.calls import FetchedOffset
+from pybroker.coordination.group.calls import FetchCall, FetchedOffset
 from pybroker.coordination.group.offsets import CommittedOffset, StoredOffset
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
@@ -24,7 +24,7 @@ def code(talk: Dialogue, token: int, tp: TopicPartition = ORDERS) -> ErrorCode:
 
 
 def fetched(talk: Dialogue, *partitions: TopicPartition, stable: bool = False) -> dict[str, FetchedOffset]:
-    found = talk.shard.fetch(GROUP, partitions or None, require_stable=stable)
+    found = talk.shard.fetch(FetchCall(GROUP, partitions or None, stable))
     return {tp.topic: one for tp, one in found.items()}
 
 

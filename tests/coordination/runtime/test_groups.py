@@ -11,6 +11,7 @@ import trio.testing
 from pybroker.config.broker import BrokerConfig
 from pybroker.coordination.group.calls import (
     CommitCall,
+    FetchCall,
     HeartbeatCall,
     JoinCall,
     JoinReply,
@@ -109,7 +110,7 @@ class Bench:
         return (await self.coordinator.commit(CommitCall("g", offsets, **fields)))[ORDERS]
 
     def committed(self) -> int:
-        return self.coordinator.fetch("g", [ORDERS], require_stable=False)[ORDERS].offset
+        return self.coordinator.fetch(FetchCall("g", [ORDERS]))[ORDERS].offset
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ async def test_what_is_answered_while_groups_are_loaded(nursery: trio.Nursery) -
     assert coordinator.heartbeat(HeartbeatCall("g", 1, "m")) is ErrorCode.NONE
     assert (await coordinator.sync(SyncCall("g", 1, "m"))).error is ErrorCode.REBALANCE_IN_PROGRESS
     loading = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
-    assert refusal(coordinator.fetch, "g", None, require_stable=False) is loading
+    assert refusal(coordinator.fetch, FetchCall("g")) is loading
     assert coordinator.list_groups() == (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, [])
     await trio.testing.wait_all_tasks_blocked()
     assert coordinator.list_groups() == (ErrorCode.NONE, [])
@@ -221,7 +222,7 @@ async def test_a_commit_waits_for_the_high_watermark(bench: Bench, nursery: trio
     nursery.start_soon(commit)
     await trio.testing.wait_all_tasks_blocked()
     assert (codes, bench.committed()) == ([], -1)
-    unstable = bench.coordinator.fetch("g", [ORDERS], require_stable=True)[ORDERS]
+    unstable = bench.coordinator.fetch(FetchCall("g", [ORDERS], require_stable=True))[ORDERS]
     assert unstable.error is ErrorCode.UNSTABLE_OFFSET_COMMIT
     bench.log.commit_all()
     await trio.testing.wait_all_tasks_blocked()
@@ -414,7 +415,7 @@ async def test_several_partitions_are_loaded(bench: Bench, nursery: trio.Nursery
     again.coordinator.lead(1, bench.log)
     while again.coordinator.list_groups()[0] is not ErrorCode.NONE:
         await trio.lowlevel.checkpoint()
-    assert len(again.coordinator.fetch("g", None, require_stable=False)) == 1000
+    assert len(again.coordinator.fetch(FetchCall("g"))) == 1000
 
 
 async def test_expired_offsets_go_with_their_group(bench: Bench) -> None:

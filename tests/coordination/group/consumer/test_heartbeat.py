@@ -7,7 +7,7 @@ from attrs import evolve
 
 from pybroker.config.group import GroupTimeouts
 from pybroker.coordination.effects import Effects
-from pybroker.coordination.group.calls import CommitCall, MemberEpoch
+from pybroker.coordination.group.calls import CommitCall, FetchCall, MemberEpoch
 from pybroker.coordination.group.consumer.calls import ConsumerHeartbeatCall
 from pybroker.coordination.group.consumer.rules import ConsumerRules
 from pybroker.coordination.group.offsets import CommittedOffset
@@ -326,10 +326,10 @@ def test_who_may_fetch(asking: MemberEpoch, error: ErrorCode | None) -> None:
     scene.enter("a")
     commit(scene, "a", 2)
     if error is None:
-        assert scene.shard.fetch(GROUP, [TP], require_stable=False, asking=asking)[TP].offset == 7
+        assert scene.shard.fetch(FetchCall(GROUP, [TP], asking=asking))[TP].offset == 7
     else:
         with pytest.raises(ApiError) as refused:
-            scene.shard.fetch(GROUP, [TP], require_stable=False, asking=asking)
+            scene.shard.fetch(FetchCall(GROUP, [TP], asking=asking))
         assert refused.value.code is error
 
 
