@@ -45,7 +45,6 @@ if MAJOR >= 2:
 
     ASSIGNORS["sticky"] = StickyPartitionAssignor
 STICKY_FAULT = "kafka-python 2.0's sticky assignor raises TypeError in its own encoding"
-JOIN_FAULT = "kafka-python 3.0 can drop a join that ends between two polls and then stays out of its group"
 if MODERN:
     from kafka.coordinator.assignors.cooperative_sticky import (  # type: ignore[import-untyped]
         CooperativeStickyAssignor,
@@ -53,9 +52,7 @@ if MODERN:
 
     ASSIGNORS["cooperative"] = CooperativeStickyAssignor
 
-FAULTS: Mapping[str, str] = dict.fromkeys(ASSIGNORS, JOIN_FAULT) if MODERN else {}
-if MAJOR == 2:
-    FAULTS = {"sticky": STICKY_FAULT}
+FAULTS: Mapping[str, str] = {"sticky": STICKY_FAULT} if MAJOR == 2 else {}
 OLD_FORMATS = Traits(
     codecs=("none", "gzip", "snappy", "lz4"),
     idempotent=False,

@@ -37,8 +37,7 @@ class TestKafkaPython(Journeys):
 
 @pytest.mark.whole
 class TestKafkaPythonGroups(GroupJourneys):
-    """Consumer groups. Not in the quick part: members of kafka-python 3 lose answers to JoinGroup between two
-    polls, whatever the broker."""
+    """Consumer groups. Not in the quick part: each takes this client ten seconds."""
 
 
 @pytest.mark.whole
