@@ -10,6 +10,8 @@ from pybroker.model.ids import TopicId, TopicPartition
 
 T = TypeVar("T")
 
+_new = tuple.__new__
+
 
 class CommitReplies(Generic[T]):
     """Codes by topic, in the order in which they were found.
@@ -43,7 +45,7 @@ class CommitReplies(Generic[T]):
             indexes = () if known is None else known.partitions
             for partition in topic.partitions:
                 if partition.partition_index in indexes:
-                    yield TopicPartition(name, partition.partition_index), partition
+                    yield _new(TopicPartition, (name, partition.partition_index)), partition
                 else:
                     self._answer(name, topic.topic_id, (partition,), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
 

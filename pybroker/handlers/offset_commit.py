@@ -28,6 +28,8 @@ NO_RETENTION_TIME = -1
 NO_TIMESTAMP = -1
 LATEST_TIMESTAMP_MS = (1 << 63) - 1
 
+_new = tuple.__new__
+
 
 @frozen
 class OffsetCommitHandler:
@@ -94,10 +96,13 @@ def _commit(
     asked: OffsetCommitRequest.OffsetCommitRequestPartition, now_ms: int, expiry_ms: int | None
 ) -> CommittedOffset:
     timestamp = asked.commit_timestamp
-    return CommittedOffset(
-        asked.committed_offset,
-        asked.committed_leader_epoch,
-        asked.committed_metadata or "",
-        now_ms if timestamp == NO_TIMESTAMP else timestamp,
-        expiry_ms,
+    return _new(
+        CommittedOffset,
+        (
+            asked.committed_offset,
+            asked.committed_leader_epoch,
+            asked.committed_metadata or "",
+            now_ms if timestamp == NO_TIMESTAMP else timestamp,
+            expiry_ms,
+        ),
     )
