@@ -17,6 +17,7 @@ from pybroker.records.layout import (
     BATCH_HEADER,
     BATCH_HEADER_BYTES,
     LOG_OVERHEAD_BYTES,
+    MAGIC_POSITION,
     struct_of,
 )
 from pybroker.storage.batch_scan import batch_is_valid, header_at
@@ -70,10 +71,13 @@ class SegmentCheck:
     def _check_plain(self, chunk: memoryview, start: int, chunk_position: int) -> int:
         """Takes valid batches of magic 2 from ``start`` on, up to the first that is anything but plain: of a
         new leader epoch, with a marker in it, not wholly there, or damaged. Returns where that is."""
+        end = len(chunk)
+        last_header = end - BATCH_HEADER_BYTES
+        if start > last_header or chunk[start + MAGIC_POSITION] != CURRENT_MAGIC:
+            return start
         segment, interval, apply = self._segment, self._segment.index_interval, self._apply
         known_epoch, largest_offset = self._epochs.latest, segment.base_offset + MAX_RELATIVE_OFFSET
-        next_offset, end = self.next_offset, len(chunk)
-        last_header = end - BATCH_HEADER_BYTES
+        next_offset = self.next_offset
         at = noted = start
         budget = interval - segment.bytes_since_index
         run_timestamp = run_offset = NO_TIMESTAMP
