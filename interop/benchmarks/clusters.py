@@ -4,8 +4,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -16,6 +16,7 @@ from interop.support.servers import ApacheKafkaServer, PybrokerServer
 from interop.support.waiting import wait_until
 from interop.support.zookeeper import ZooKeeperServer
 
+KINDS = ("pybroker", "kafka")
 BROKER_IDS = (0, 1, 2)
 SESSION_TIMEOUT_MS = 6000
 SETTINGS = {
@@ -32,7 +33,7 @@ class ClusterUnderTest:
     """Brokers 0, 1 and 2 of one kind.
 
     Args:
-        name: ``pybroker`` or ``kafka``.
+        name: one of KINDS.
         settings: properties on top of the usual ones.
         racks: of the brokers, in the order of their ids; none by default.
     """
@@ -120,3 +121,14 @@ class ClusterUnderTest:
     def admin(self) -> AdminClient:
         """A client of its own for each use: none remembers a broker that was killed."""
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+
+@contextmanager
+def running_clusters(names: Collection[str]) -> Iterator[list[ClusterUnderTest]]:
+    """A cluster of each kind that is named, all up at the same time; other names are passed over."""
+    with ExitStack() as stack:
+        clusters = [ClusterUnderTest(name) for name in KINDS if name in names]
+        for cluster in clusters:
+            stack.callback(cluster.close)
+            cluster.start()
+        yield clusters

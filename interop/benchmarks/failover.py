@@ -9,17 +9,15 @@ kill, and from the end of the killed broker's session, before which nobody can k
 import sys
 import threading
 import time
-from contextlib import ExitStack
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from interop.benchmarks.client import parse_options
-from interop.benchmarks.clusters import ClusterUnderTest
+from interop.benchmarks.clusters import KINDS, ClusterUnderTest, running_clusters
 from interop.benchmarks.figures import Figures, Target, progress, report
 from interop.support.waiting import wait_until
 
 ROUNDS = 20
-CHOSEN = ("pybroker", "kafka")
 TOPIC = "failover"
 FROM_KILL, FROM_SESSION_END = "kill -9 to the next ack, s", "session's end to the next ack, s"
 TARGETS = [
@@ -31,15 +29,10 @@ SETTLE_S = 1.0
 
 def main() -> int:
     options = parse_options(__doc__, ROUNDS)
-    figures = Figures("failover", options.rounds, (CHOSEN,))
-    with ExitStack() as stack:
-        clusters = []
-        for name in CHOSEN:
-            if name in options.systems:
-                clusters.append(ClusterUnderTest(name))
-                stack.callback(clusters[-1].close)
-                clusters[-1].start()
-                clusters[-1].create_topic(TOPIC)
+    figures = Figures("failover", options.rounds, (KINDS,))
+    with running_clusters(options.systems) as clusters:
+        for cluster in clusters:
+            cluster.create_topic(TOPIC)
         for number in range(options.rounds):
             for cluster in clusters:
                 from_kill, from_end = fail_over(cluster)

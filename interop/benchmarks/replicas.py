@@ -6,18 +6,16 @@ take turns. The CPU is that of all three brokers.
 """
 
 import sys
-from contextlib import ExitStack
 
 import psutil
 from attrs import frozen
 
 from interop.benchmarks.client import Load, parse_options
-from interop.benchmarks.clusters import ClusterUnderTest
+from interop.benchmarks.clusters import KINDS, ClusterUnderTest, running_clusters
 from interop.benchmarks.figures import Figures, Target, progress, report
 from interop.benchmarks.throughput import HALF_A_TICK_S, Scenario
 
 ROUNDS = 5
-CHOSEN = ("pybroker", "kafka")
 SCENARIOS = [
     Scenario(size, "all", codec, partitions)
     for size, codec, partitions in ((1024, "none", 1), (1024, "none", 6), (1024, "lz4", 6), (100, "none", 6))
@@ -36,15 +34,9 @@ class FirstBroker:
 def main() -> int:
     options = parse_options(__doc__, ROUNDS)
     scenarios = QUICK if options.quick else SCENARIOS
-    figures = Figures("replicas", options.rounds, (CHOSEN,))
+    figures = Figures("replicas", options.rounds, (KINDS,))
     load = Load()
-    with ExitStack() as stack:
-        clusters = []
-        for name in CHOSEN:
-            if name in options.systems:
-                clusters.append(ClusterUnderTest(name))
-                stack.callback(clusters[-1].close)
-                clusters[-1].start()
+    with running_clusters(options.systems) as clusters:
         for number in range(-1, options.rounds):
             progress("warming up" if number < 0 else f"round {number + 1} of {options.rounds}")
             for index, scenario in enumerate(scenarios):

@@ -19,12 +19,11 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from interop.benchmarks.client import parse_options
-from interop.benchmarks.clusters import BROKER_IDS, ClusterUnderTest
+from interop.benchmarks.clusters import BROKER_IDS, KINDS, ClusterUnderTest, running_clusters
 from interop.benchmarks.figures import Figures, Target, progress, report
 from interop.support.waiting import wait_until
 
 ROUNDS = 3
-CHOSEN = ("pybroker", "kafka")
 TOPICS, QUICK_TOPICS = 1000, 100
 PARTITIONS = 3
 REQUESTS = 10
@@ -42,19 +41,15 @@ WITHIN_S = 300
 
 def main() -> int:
     options = parse_options(__doc__, ROUNDS)
-    figures = Figures("scale", options.rounds, (CHOSEN,))
+    figures = Figures("scale", options.rounds, (KINDS,))
     count = QUICK_TOPICS if options.quick else TOPICS
-    names = [name for name in CHOSEN if name in options.systems]
+    names = [name for name in KINDS if name in options.systems]
     for number in range(options.rounds):
         for name in names if number % 2 == 0 else reversed(names):
-            cluster = ClusterUnderTest(name)
-            try:
-                cluster.start()
+            with running_clusters([name]) as (cluster,):
                 for figure, value in measure(cluster, count):
                     progress(f"round {number + 1} of {options.rounds}: {name}: {figure}: {value:.3f}")
                     figures.add(figure, name, value)
-            finally:
-                cluster.close()
     return 0 if report(figures, TARGETS, options.json, add=options.add) else 1
 
 

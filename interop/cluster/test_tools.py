@@ -147,12 +147,20 @@ def test_a_throttle_holds_a_reassignment_back_and_goes_with_it(
 
 
 def test_a_reassignment_is_given_up(cluster: ClusterUnderTest, tools: KafkaTools, tmp_path: Path) -> None:
-    create(tools, "kept", "--replica-assignment", "0")
+    """The throttle is in force before it begins: brokers hear of what the tool sets in their own time, and
+    may have copied everything by then."""
+    leader = ("--entity-type", "brokers", "--entity-name", "0")
+    rate = f"{RATES[0]}=1000"
+    tools.check("kafka-configs", "--alter", *leader, "--add-config", rate)
+    wait_until(lambda: rate in dynamic(tools, *leader), "the leader's throttle", 30)
+    throttled = "leader.replication.throttled.replicas=*"
+    create(tools, "kept", "--replica-assignment", "0", "--config", throttled)
     fill(cluster, "kept")
     plan = plan_file(tmp_path, "kept", {0: [2]})
     tools.check(
         "kafka-reassign-partitions", "--execute", "--reassignment-json-file", plan, "--throttle", "1000"
     )
+    assert placed(cluster, "kept")[0][2] == {0}
     tools.check("kafka-reassign-partitions", "--cancel", "--reassignment-json-file", plan)
     wait_until(lambda: placed(cluster, "kept")[0] == (0, [0], {0}), "the old replica", 30)
     assert dynamic(tools, "--entity-type", "topics", "--entity-name", "kept") == ""
