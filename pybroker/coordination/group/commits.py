@@ -169,10 +169,7 @@ def delete_group(group: ClassicGroup, effects: Effects) -> ErrorCode:
     """Forget an empty group with all its offsets."""
     error = DELETE_ANSWERS[group.state]
     if error is ErrorCode.NONE:
-        offsets = group.offsets
-        removed = offsets.remove((*offsets.stored, *offsets.pending))
-        offsets.transactional.clear()
-        forget(group, removed, effects)
+        forget(group, group.offsets.remove_all(), effects)
     return error
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from pybroker.model.ids import UNKNOWN_OFFSET, LeaderEpoch, Offset, ProducerId, TopicPartition
+from pybroker.model.ids import LeaderEpoch, Offset, ProducerId, TopicPartition
 
 _new = tuple.__new__
 
@@ -36,23 +36,28 @@ class GroupOffsets:
     Attributes:
         stored: committed and kept.
         pending: appended, but not committed yet.
-        transactional: by producer id, offsets of transactions that are still open; with a batch offset of
-            -1 until they are committed to the log.
+        transactional: by producer id, offsets of transactions that are still open.
+        staging: by producer id, what is to become such offsets, but is not committed to the log yet.
     """
 
-    __slots__ = ("pending", "stored", "transactional")
+    __slots__ = ("pending", "staging", "stored", "transactional")
 
     def __init__(self) -> None:
         self.stored: dict[TopicPartition, StoredOffset] = {}
         self.pending: dict[TopicPartition, CommittedOffset] = {}
         self.transactional: dict[ProducerId, dict[TopicPartition, StoredOffset]] = {}
+        self.staging: dict[ProducerId, dict[TopicPartition, CommittedOffset]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.stored or self.pending or self.transactional)
+        return bool(self.stored or self.pending or self.transactional or self.staging)
 
     def is_unstable(self, tp: TopicPartition) -> bool:
         """Whether a commit for this partition is under way (KIP-447)."""
-        return tp in self.pending or any(tp in offsets for offsets in self.transactional.values())
+        return (
+            tp in self.pending
+            or any(tp in offsets for offsets in self.transactional.values())
+            or any(tp in commits for commits in self.staging.values())
+        )
 
     def prepare(self, commits: Mapping[TopicPartition, CommittedOffset]) -> None:
         """The commits are being appended."""
@@ -89,9 +94,7 @@ class GroupOffsets:
         self, producer_id: ProducerId, commits: Mapping[TopicPartition, CommittedOffset]
     ) -> None:
         """The commits are being appended as part of a transaction."""
-        staged = self.transactional.setdefault(producer_id, {})
-        for tp, commit in commits.items():
-            staged[tp] = StoredOffset(commit, UNKNOWN_OFFSET)
+        self.staging.setdefault(producer_id, {}).update(commits)
 
     def stage_transactional(
         self,
@@ -99,31 +102,48 @@ class GroupOffsets:
         commits: Mapping[TopicPartition, CommittedOffset],
         batch_offset: Offset,
     ) -> None:
-        """The commits are in the log, committed; they count when the transaction does."""
-        staged = self.transactional.get(producer_id, {})
+        """The commits are in the log, committed; they count when the transaction does. What was removed
+        meanwhile, or with it the transaction, stays removed."""
+        staging = self.staging.get(producer_id, {})
         for tp, commit in commits.items():
+            if tp not in staging:
+                continue
+            staged = self.transactional.setdefault(producer_id, {})
             known = staged.get(tp)
-            if known is not None and known.commit == commit and known.batch_offset < batch_offset:
+            if known is None or known.batch_offset < batch_offset:
                 staged[tp] = StoredOffset(commit, batch_offset)
+        self._end_staging(producer_id, commits)
 
     def fail_transactional(
         self, producer_id: ProducerId, commits: Mapping[TopicPartition, CommittedOffset]
     ) -> None:
-        """The commits will never be in the log."""
-        staged = self.transactional.get(producer_id, {})
+        """The commits will never be in the log; what the transaction had before stays."""
+        self._end_staging(producer_id, commits)
+
+    def _end_staging(
+        self, producer_id: ProducerId, commits: Mapping[TopicPartition, CommittedOffset]
+    ) -> None:
+        staging = self.staging.get(producer_id, {})
         for tp, commit in commits.items():
-            if staged.get(tp) == StoredOffset(commit, UNKNOWN_OFFSET):
-                del staged[tp]
-        if not staged:
-            self.transactional.pop(producer_id, None)
+            if staging.get(tp) == commit:
+                del staging[tp]
+        if not staging:
+            self.staging.pop(producer_id, None)
 
     def complete_transaction(self, producer_id: ProducerId, *, commit: bool) -> None:
         """A transaction's marker was written: its offsets count from now on, or never."""
+        self.staging.pop(producer_id, None)
         offsets = self.transactional.pop(producer_id, {})
         if commit:
             for tp, stored in offsets.items():
-                if stored.batch_offset != UNKNOWN_OFFSET:
-                    self.store(tp, stored)
+                self.store(tp, stored)
+
+    def remove_all(self) -> list[TopicPartition]:
+        """Forget everything, also what is not there yet; returns what was stored."""
+        removed = list(self.stored)
+        for offsets in (self.stored, self.pending, self.transactional, self.staging):
+            offsets.clear()
+        return removed
 
     def remove(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         """Forget partitions; returns those that had a stored offset."""
@@ -132,6 +152,8 @@ class GroupOffsets:
             self.pending.pop(tp, None)
             for offsets in self.transactional.values():
                 offsets.pop(tp, None)
+            for commits in self.staging.values():
+                commits.pop(tp, None)
             if self.stored.pop(tp, None) is not None:
                 removed.append(tp)
         return removed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pybroker.coordination.effects import Effects
+from pybroker.coordination.effects import Effects, Writer
 from pybroker.coordination.group.calls import FetchCall, FetchedOffset
 from pybroker.coordination.group.offsets import CommittedOffset, StoredOffset
 from pybroker.model.errors import ErrorCode
@@ -138,6 +138,28 @@ def test_a_partition_removed_while_its_commit_is_under_way_stays_removed() -> No
     talk.shard.forget_partitions(GROUP, [ORDERS], Effects(talk.now_ms))
     talk.release()
     assert fetched(talk, ORDERS) == {"orders": FetchedOffset()}
+
+
+def test_a_commit_that_fails_takes_nothing_from_its_transaction() -> None:
+    talk = Dialogue()
+    writer = Writer(producer_id=9, producer_epoch=0)
+    assert code(talk, talk.commit(5, writer=writer)) is ErrorCode.NONE
+    talk.error = ErrorCode.NOT_ENOUGH_REPLICAS
+    assert code(talk, talk.commit(6, writer=writer)) is ErrorCode.COORDINATOR_NOT_AVAILABLE
+    assert fetched(talk, ORDERS, stable=True)["orders"].error is ErrorCode.UNSTABLE_OFFSET_COMMIT
+    talk.shard.complete_transaction(9, is_commit=True)
+    assert fetched(talk, ORDERS, stable=True) == {"orders": FetchedOffset(5)}
+
+
+def test_a_commit_under_way_does_not_count_when_its_transaction_is_over() -> None:
+    talk = Dialogue()
+    talk.commit(5, writer=Writer(9, 0))
+    talk.holds = True
+    token = talk.commit(6, writer=Writer(9, 0))
+    talk.shard.complete_transaction(9, is_commit=True)
+    talk.release()
+    assert code(talk, token) is ErrorCode.NONE
+    assert fetched(talk, ORDERS, stable=True) == {"orders": FetchedOffset(5)}
 
 
 def test_offsets_of_an_open_transaction_count_when_it_commits() -> None:

@@ -86,10 +86,7 @@ def delete_group(group: ConsumerGroup, effects: Effects) -> ErrorCode:
     """Forget an empty group with all its offsets."""
     if group.state is not GroupState.EMPTY:
         return ErrorCode.NON_EMPTY_GROUP
-    offsets = group.offsets
-    removed = offsets.remove((*offsets.stored, *offsets.pending))
-    offsets.transactional.clear()
-    forget(group, removed, effects)
+    forget(group, group.offsets.remove_all(), effects)
     return ErrorCode.NONE
 
 
