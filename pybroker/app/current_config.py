@@ -106,7 +106,7 @@ class ConfigFollower:
             self._broker_changed()
 
     def _topic_changed(self, topic: str) -> None:
-        self._update([p for p in self._replicas if p.tp.topic == topic])
+        self._update(self._replicas.of_topic(topic))
         is_known = topic in self._publisher.current.topics
         if is_known and self._current.topic(topic).unclean_leader_election_enable:
             self._start(self._elect_where_missing, topic)

@@ -94,6 +94,7 @@ class Replicas:
         self._on_leadership = on_leadership
         self._followers = followers
         self._partitions: dict[TopicPartition, Partition] = {}
+        self._by_topic: dict[str, dict[int, Partition]] = {}
         self._offline: set[TopicPartition] = set()
         self._recently_opened = 0
         self._controller_epoch: ControllerEpoch = 0
@@ -111,6 +112,10 @@ class Replicas:
 
     def find(self, tp: TopicPartition) -> Partition | None:
         return self._partitions.get(tp)
+
+    def of_topic(self, topic: str) -> list[Partition]:
+        """The partitions of one topic that are here now."""
+        return list(self._by_topic.get(topic, {}).values())
 
     def hosted(
         self, image: ClusterImage, tp: TopicPartition, epoch: LeaderEpoch = NO_LEADER_EPOCH
@@ -151,7 +156,7 @@ class Replicas:
         KAFKA_STORAGE_ERROR. Returns the partitions."""
         failed = [partition for partition in self._partitions.values() if partition.log.log_dir == log_dir]
         for partition in failed:
-            del self._partitions[partition.tp]
+            self._forget(partition.tp)
             self._offline.add(partition.tp)
             was_leader = partition.is_leader
             self._followers.unfollow(partition.tp)
@@ -232,7 +237,9 @@ class Replicas:
             return ErrorCode.INVALID_TOPIC_EXCEPTION
         try:
             if partition is None:
-                partition = self._partitions[tp] = self._open_partition(tp, topic_id, state.is_new)
+                partition = self._open_partition(tp, topic_id, state.is_new)
+                self._partitions[tp] = partition
+                self._by_topic.setdefault(tp.topic, {})[tp.partition] = partition
                 self._recently_opened += 1
             self._change_role(partition, _partition_state(state))
         except ApiError as error:
@@ -297,13 +304,20 @@ class Replicas:
             self._on_leadership(LeadershipChange(partition, is_leader=False))
         if not state.delete_partition:
             return ErrorCode.NONE
-        del self._partitions[tp]
+        self._forget(tp)
         try:
             self._drop_partition(partition)
         except StorageError as error:
             logger.error("%s cannot be deleted: %s", tp, error)
             return api_error(error).code
         return ErrorCode.NONE
+
+    def _forget(self, tp: TopicPartition) -> None:
+        del self._partitions[tp]
+        of_topic = self._by_topic[tp.topic]
+        del of_topic[tp.partition]
+        if not of_topic:
+            del self._by_topic[tp.topic]
 
 
 def _partition_state(state: messages.LeaderAndIsrRequest.LeaderAndIsrPartitionState) -> PartitionState:

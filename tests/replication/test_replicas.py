@@ -112,6 +112,24 @@ def test_stopping_keeps_the_data_and_deleting_moves_it_away(host: Host, tmp_path
     assert len(list(tmp_path.glob("orders-0.*-delete"))) == 1
 
 
+def test_a_topics_partitions_are_those_that_are_here(host: Host) -> None:
+    request = order()
+    (topic,) = request.topic_states
+    topic.partition_states.append(deepcopy(topic.partition_states[0]))
+    topic.partition_states[1].partition_index = TP.partition + 1
+    other = deepcopy(topic)
+    other.topic_name, other.topic_id = "orders-2", bytes(15) + b"x"
+    request.topic_states.append(other)
+    assert host.replicas.of_topic(TP.topic) == []
+    assert apply(host, request) is ErrorCode.NONE
+    second = TopicPartition(TP.topic, TP.partition + 1)
+    assert [partition.tp for partition in host.replicas.of_topic(TP.topic)] == [TP, second]
+    assert stop(host, leader_epoch=-2, delete=True) is ErrorCode.NONE
+    assert [partition.tp for partition in host.replicas.of_topic(TP.topic)] == [second]
+    assert len(host.replicas.log_dir_failed(str(host.folder))) == 3
+    assert host.replicas.of_topic(TP.topic) == host.replicas.of_topic("orders-2") == []
+
+
 def test_an_older_leader_epoch_cannot_stop_a_replica(host: Host) -> None:
     apply(host, order(leader_epoch=3))
     assert stop(host, leader_epoch=2, delete=True) is ErrorCode.FENCED_LEADER_EPOCH
