@@ -8,10 +8,15 @@ _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
 def java_string_hash(text: str) -> int:
     """``java.lang.String.hashCode``: over UTF-16 code units, wrapping at 32 bits, signed."""
+    units: bytes | memoryview = text.encode() if text.isascii() else _code_units(text)
     value = 0
-    for unit in memoryview(text.encode(_UTF_16, "surrogatepass")).cast("H"):
+    for unit in units:
         value = (31 * value + unit) & 0xFFFFFFFF
     return value - 0x100000000 if value & 0x80000000 else value
+
+
+def _code_units(text: str) -> memoryview:
+    return memoryview(text.encode(_UTF_16, "surrogatepass")).cast("H")
 
 
 def coordinator_partition(key: str, partitions: int) -> int:

@@ -7,7 +7,14 @@ from pybroker.coordination.partitioning import coordinator_partition, java_strin
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("", 0), ("a", 97), ("hello", 99162322), ("polygenelubricants", -2147483648)],
+    [
+        ("", 0),
+        ("a", 97),
+        ("hello", 99162322),
+        ("polygenelubricants", -2147483648),
+        ("é", 233),
+        ("größe", 98762257),
+    ],
 )
 def test_hash_is_javas(text: str, value: int) -> None:
     assert java_string_hash(text) == value
