@@ -312,17 +312,18 @@ def encode_plain_records(
     parts: list[Buffer] = []
     start = b"\x00" + encode_varint(timestamp_delta)
     for delta, (key, value) in enumerate(records, offset_delta):
-        position = encode_varint(delta)
-        if key is None:
-            key_size, key = _NULL, b""
-        else:
-            key_size = encode_varint(len(key))
-        if value is None:
-            value_size, value = _NULL, b""
-        else:
-            value_size = encode_varint(len(value))
-        size = len(start) + len(position) + len(key_size) + len(key) + len(value_size) + len(value) + 1
-        parts += encode_varint(size), start, position, key_size, key, value_size, value, _NO_HEADERS
+        body = b"".join(
+            (
+                start,
+                encode_varint(delta),
+                _NULL if key is None else encode_varint(len(key)),
+                key or b"",
+                _NULL if value is None else encode_varint(len(value)),
+                value or b"",
+                _NO_HEADERS,
+            )
+        )
+        parts += encode_varint(len(body)), body
     return b"".join(parts)
 
 
