@@ -103,12 +103,6 @@ class LogManager(LogLoading):
                 counts[log.log_dir] += 1
         return sorted(counts, key=counts.__getitem__)
 
-    def update_config(self, topic: str, config: LogConfig) -> None:
-        """Gives a topic's changed configuration to its logs."""
-        for partition, log in self._logs.current.items():
-            if partition.topic == topic:
-                log.update_config(config)
-
     def delete_async(self, topic_partition: TopicPartition) -> bool:
         """Renames a log's directory to ``-delete`` now and removes it later; False when there is no such log.
 
