@@ -1,6 +1,7 @@
 """One request for the data of many nodes, which kazoo does not have.
 
-Source: ZooKeeper's ``multiRead``. Servers before version 3.6 answer that it is unimplemented.
+Source: ZooKeeper's ``multiRead``. Servers before version 3.6 answer that it is unimplemented, and end the
+connection.
 """
 
 from collections.abc import Sequence

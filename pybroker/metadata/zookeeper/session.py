@@ -121,7 +121,8 @@ class ZooKeeperSession(Store):
         self._state = _State.CONNECTING
         self._session_id = 0
         self._is_dead = False
-        self._has_multi_reads = True
+        self._has_multi_reads: bool | None = None
+        """None until one was tried."""
         self._watches = Watches()
         self._listeners: list[Callable[[SessionEvent], None]] = []
         self._connected = trio.Event()
@@ -155,7 +156,9 @@ class ZooKeeperSession(Store):
     async def get_all(
         self, paths: Sequence[str], watch: Watcher | None = None
     ) -> list[tuple[bytes, Stat] | None]:
-        answers = await self._read_many(paths) if watch is None and self._has_multi_reads else None
+        answers = (
+            await self._read_many(paths) if watch is None and self._has_multi_reads is not False else None
+        )
         if answers is None:
             answers = await self._ask([_read(ReadKind.GET, path, watch) for path in paths], watch)
         found: list[tuple[bytes, Stat] | None] = []
@@ -221,13 +224,16 @@ class ZooKeeperSession(Store):
         starts = range(0, len(paths), _PATHS_PER_READ)
         pieces = [ReadMany(paths[start : start + _PATHS_PER_READ]) for start in starts]
         answers: list[Any] = []
-        for answer in await self._ask(pieces, None):
-            if isinstance(answer, Unimplemented):
-                self._has_multi_reads = False
-                return None
-            if isinstance(answer, StoreError):
-                raise answer
-            answers.extend(answer)
+        # An old server also ends the connection at a request it does not know: it shall meet one of them.
+        for group in (pieces,) if self._has_multi_reads else (pieces[:1], pieces[1:]):
+            for answer in await self._ask(group, None):
+                if isinstance(answer, Unimplemented):
+                    self._has_multi_reads = False
+                    return None
+                if isinstance(answer, StoreError):
+                    raise answer
+                answers.extend(answer)
+            self._has_multi_reads = True
         return answers
 
     async def _ask(self, questions: Sequence[Question], watcher: Watcher | None) -> list[Any]:

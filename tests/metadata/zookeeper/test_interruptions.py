@@ -336,13 +336,18 @@ async def test_no_more_requests_are_on_their_way_than_allowed(direct, monkeypatc
 
 
 async def test_a_server_that_cannot_read_many_at_once_is_asked_for_each(behind_proxy, proxy):
+    """It also ends the connection, and must be asked but once for that."""
     proxy.has_multi_reads = False
     session = await behind_proxy.session()
-    await session.create("/a", b"1")
+    events = Events(session)
+    paths = [f"/{number}" for number in range(250)]
+    await session.multi_all([[Create(path, path.encode())] for path in paths])
     for _ in range(2):
-        assert [found and found[0] for found in await session.get_all(["/a", "/b"])] == [b"1", None]
+        found = await session.get_all([*paths, "/none"])
+        assert [entry and entry[0] for entry in found] == [*(path.encode() for path in paths), None]
+    assert events.told == [SessionEvent.SUSPENDED, SessionEvent.CONNECTED]
     cut = proxy.cut_at(MULTI_READ, forward=False)
-    await session.get_all(["/a"])
+    await session.get_all(paths)
     assert not cut.happened.is_set()
 
 
