@@ -57,6 +57,7 @@ __all__ = [
 
 _SIGN_BIT = 1 << 63
 _LONG_RANGE = 1 << 64
+_new = tuple.__new__
 
 
 def iter_records(
@@ -69,23 +70,30 @@ def iter_records(
     """
     if header is None:
         header = read_batch_header(batch)
-    if header.record_count < 0:
-        raise bad_record(f"record count is {header.record_count}")
+    base_offset, base_timestamp, count = header.base_offset, header.base_timestamp, header.record_count
+    if count < 0:
+        raise bad_record(f"record count is {count}")
     append_time = header.max_timestamp if header.timestamp_type is TimestampType.LOG_APPEND_TIME else None
     seen = 0
     for buffer, fields in scan_batch(batch, header, ceiling_bytes):
         seen += 1
-        if seen > header.record_count:
+        if seen > count:
             raise bad_record("bytes are left after the last record")
-        key_at, value_at = fields.key_at, fields.value_at
-        yield Record(
-            header.base_offset + fields.offset_delta,
-            to_int64(header.base_timestamp + fields.timestamp_delta) if append_time is None else append_time,
-            None if fields.key_size < 0 else bytes(buffer[key_at : key_at + fields.key_size]),
-            None if fields.value_size < 0 else bytes(buffer[value_at : value_at + fields.value_size]),
-            read_headers(buffer, fields) if fields.header_count else (),
+        _, timestamp_delta, offset_delta, key_at, key_size, value_at, value_size, _, header_count = fields
+        timestamp = base_timestamp + timestamp_delta if append_time is None else append_time
+        if not -_SIGN_BIT <= timestamp < _SIGN_BIT:
+            timestamp = to_int64(timestamp)
+        yield _new(
+            Record,
+            (
+                base_offset + offset_delta,
+                timestamp,
+                None if key_size < 0 else bytes(buffer[key_at : key_at + key_size]),
+                None if value_size < 0 else bytes(buffer[value_at : value_at + value_size]),
+                read_headers(buffer, fields) if header_count else (),
+            ),
         )
-    if seen < header.record_count:
+    if seen < count:
         raise bad_record("the records end too early")
 
 

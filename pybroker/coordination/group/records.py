@@ -24,7 +24,8 @@ from pybroker.protocol.messages import (
     OffsetCommitValue,
 )
 
-OFFSET_KEYS = (0, 1)
+OFFSET_KEY = 1
+OFFSET_KEYS = (0, OFFSET_KEY)
 GROUP_KEY = 2
 OFFSET_VALUE_WITH_EXPIRY = 1
 OFFSET_VALUE = 3
@@ -33,13 +34,13 @@ _NO_TIMESTAMP = -1
 _PARTITION = struct.Struct(">i")
 _OFFSET = struct.Struct(">q")
 _OFFSET_END = PREFIX_BYTES + _OFFSET.size
-_OFFSET_KEY_PREFIX = with_kind(1, b"")
+_OFFSET_KEY_PREFIX = with_kind(OFFSET_KEY, b"")
 _OFFSET_VALUE_PREFIX = with_kind(OFFSET_VALUE, b"")
 _GROUP_KEY_PREFIX = with_kind(GROUP_KEY, b"")
 
 
 # One million commits are read in one go: even finding the generated function each time would be seen.
-_encode_key = cache(partial(encoder, OffsetCommitKey, 1))
+_encode_key = cache(partial(encoder, OffsetCommitKey, OFFSET_KEY))
 _encode_value = cache(partial(encoder, OffsetCommitValue))
 _decode_key = cache(partial(decoder, OffsetCommitKey))
 _decode_value = cache(partial(decoder, OffsetCommitValue))
@@ -48,7 +49,7 @@ _decode_value = cache(partial(decoder, OffsetCommitValue))
 def make_decoders() -> Iterator[None]:
     """Make the decoders of today's committed offsets, in steps of a few milliseconds."""
     yield from import_generators()
-    _decode_key(OFFSET_KEYS[-1])
+    _decode_key(OFFSET_KEY)
     yield
     _decode_value(OFFSET_VALUE)
     yield
@@ -142,9 +143,9 @@ def group_value(group: ClassicGroup, assignments: Mapping[str, bytes]) -> bytes:
 
 
 def newest_offset_key(key: bytes) -> bytes:
-    """The same key of an offset, as it is written today: before Kafka 0.9 its version was 0, with the same
+    """An old key of an offset as it is written today: before Kafka 0.9 its version was 0, with the same
     fields."""
-    return key if key.startswith(_OFFSET_KEY_PREFIX) else _OFFSET_KEY_PREFIX + key[PREFIX_BYTES:]
+    return _OFFSET_KEY_PREFIX + key[PREFIX_BYTES:]
 
 
 def read_key(key: bytes | None) -> RecordKey | None:

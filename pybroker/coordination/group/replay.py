@@ -15,6 +15,7 @@ from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.offsets import StoredOffset
 from pybroker.coordination.group.records import (
     GROUP_KEY,
+    OFFSET_KEY,
     OFFSET_KEYS,
     GroupKey,
     OffsetKey,
@@ -94,7 +95,7 @@ class GroupReplay:
 
         Kinds that this coordinator does not know are passed over.
         """
-        key, value = record.key, record.value
+        _, _, key, value, _ = record
         try:
             kind = kind_of(key)
         except UnreadableRecord as error:
@@ -102,7 +103,8 @@ class GroupReplay:
             return
         assert key is not None
         if kind in OFFSET_KEYS:
-            key = newest_offset_key(key)
+            if kind != OFFSET_KEY:
+                key = newest_offset_key(key)
             if header.is_transactional:
                 target = self._transactional.setdefault(header.producer_id, {})
             else:
