@@ -228,14 +228,15 @@ class Store(ABC):
         return result
 
     async def ensure(self, *paths: str) -> None:
-        """Creates empty persistent nodes, and what is missing above them, where they are not there: all in
-        one go, and in a second one what had no parent."""
-        missing = set(paths) - {"", "/"}
-        while missing:
-            tried = sorted(missing)  # parents come first
-            results = await self.multi_all([[Create(path)] for path in tried])
-            again = [path for path, result in zip(tried, results, strict=True) if _is_open(result)]
-            missing = {above for path in again for above in _lineage(path)}
+        """Creates empty persistent nodes and all above them, where they are missing: all in one go."""
+        wanted = sorted({above for path in paths for above in _lineage(path)})  # parents come first
+        while True:
+            nodes = await self.get_all(wanted)
+            missing = [path for path, node in zip(wanted, nodes, strict=True) if node is None]
+            if not missing:
+                return
+            for result in await self.multi_all([[Create(path)] for path in missing]):
+                _check_made(result)
 
     async def note(self, sequence_prefix: str, data: bytes) -> None:
         """Leaves a sequential node for whoever watches its parent, until the store has said that it is there.
@@ -279,19 +280,16 @@ def _lineage(path: str) -> list[str]:
     return ["/".join(parts[:end]) for end in range(2, len(parts) + 1)]
 
 
-def _is_open(result: list[OpResult] | StoreError) -> bool:
-    """Whether the creation of a node must be tried again: it had no parent, or its answer never came.
+def _check_made(result: list[OpResult] | StoreError) -> None:
+    """Whether the creation of a node was done, or can be tried again where it is still missing.
 
     Raises:
         StoreError: it was refused.
     """
     match result:
-        case ConnectionLost() | MultiFailed(error=NoNode()):
-            return True
-        case MultiFailed(error=NodeExists()):
-            return False
+        case ConnectionLost() | MultiFailed(error=NoNode() | NodeExists()):
+            return
         case MultiFailed():
             raise result.error
         case StoreError():
             raise result
-    return False
