@@ -149,9 +149,20 @@ def change_configs(server: Server) -> None:
     tools = KafkaTools(server.bootstrap, "tools-3.9")
     try:
         for entity, option, values in changes:
+            if option == "--delete-config":
+                _wait_for_config(tools, entities[entity], values)
             tools.check("kafka-configs", "--alter", *entities[entity], option, values)
     finally:
         tools.close()
+
+
+def _wait_for_config(tools: KafkaTools, entity: list[str], key: str) -> None:
+    """The tool takes back only what the broker tells, which hears of a change by its notification."""
+
+    def is_told() -> bool:
+        return f"{key}=" in tools.check("kafka-configs", "--describe", *entity).output
+
+    wait_until(is_told, f"{key} in the description", TIMEOUT_S)
 
 
 def use(server: Server) -> None:
