@@ -45,8 +45,9 @@ class TestKcatNoAutoCreation(NoAutoCreationJourneys):
         return Kcat(strict_server.bootstrap)
 
 
+@pytest.mark.whole
 class TestKcatGroups(GroupJourneys):
-    """Consumer groups: kcat -G."""
+    """Consumer groups: kcat -G. Not in the quick part: it commits every five seconds, whatever it is told."""
 
     @pytest.fixture
     def client(self, server: Server) -> Iterator[KcatGroups]:
