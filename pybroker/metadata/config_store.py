@@ -66,9 +66,7 @@ async def write_config(store: Store, config_type: ConfigType, entity: str, value
     Raises:
         ApiError: STALE_CONTROLLER_EPOCH, see :func:`config_ops`.
     """
-    parent = ConfigEntityZNode.path(config_type, entity).rpartition("/")[0]
-    if await store.exists(parent) is None:  # a look, which is all it takes nearly always, is no write
-        await store.ensure(parent)
+    await store.ensure(ConfigEntityZNode.path(config_type, entity).rpartition("/")[0])
     while True:
         try:
             ops = await config_ops(store, config_type, {entity: values})
