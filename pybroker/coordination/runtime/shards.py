@@ -437,13 +437,15 @@ class Shards(Generic[S]):
         try:
             while slot.uncommitted:
                 appended = slot.uncommitted[0]
+                left_s = max(0.0, appended.deadline_s - trio.current_time())
                 try:
-                    await slot.log.committed(appended.end, appended.deadline_s - trio.current_time())
+                    await slot.log.committed(appended.end, left_s)
                 except ApiError as error:
                     outcome = Outcome(error.code)
                 else:
                     outcome = Outcome(ErrorCode.NONE, appended.first)
-                slot.uncommitted.popleft()
+                finally:
+                    slot.uncommitted.popleft()
                 effects = Effects(self._now_ms())
                 effects.items.extend(self._settle(appended.item, outcome))
                 self.carry_out(slot, effects)

@@ -318,6 +318,17 @@ async def test_a_commit_that_is_never_replicated_times_out(
     assert bench.committed() == -1
 
 
+async def test_commits_whose_time_was_over_while_others_were_answered_time_out_too(
+    bench: Bench, commits: Commits, mock_clock: trio.testing.MockClock
+) -> None:
+    for offset in (1, 2, 3):
+        await commits.add(offset)
+    mock_clock.jump(60)
+    await trio.testing.wait_all_tasks_blocked()
+    assert commits.answers == dict.fromkeys((1, 2, 3), ErrorCode.REQUEST_TIMED_OUT)
+    assert bench.committed() == -1
+
+
 @pytest.mark.parametrize(
     ("refused", "code"),
     [
