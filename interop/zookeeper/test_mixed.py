@@ -22,6 +22,8 @@ SETTINGS = {
     "replica.lag.time.max.ms": "5000",
     "zookeeper.session.timeout.ms": "6000",
     "controlled.shutdown.enable": "true",
+    # Either would give partitions back to their preferred leaders five seconds after its election.
+    "auto.leader.rebalance.enable": "false",
 }
 
 
