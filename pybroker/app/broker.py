@@ -96,6 +96,8 @@ class Broker:
         store: an embedded store shared with other brokers of this process; by default it has its own.
         files: the filesystem under the logs; the operating system's by default.
         seam: makes what stands around every handler; by default nothing does.
+        stays: whether it lasts as long as its process. What it hosts is then kept from the garbage collector,
+            which would never find a broker that is gone, since its parts refer to one another.
     """
 
     def __init__(
@@ -107,11 +109,13 @@ class Broker:
         store: EmbeddedStore | None = None,
         files: Files | None = None,
         seam: SeamMaker | None = None,
+        stays: bool = True,
     ) -> None:
         self.clock = clock or Clock()
         self._runs_timers = timers is None
         self.timers = timers if timers is not None else TimerQueue()
         self._seam = seam
+        self._stays = stays
         self.metrics = ServerMetrics()
         self.publisher = Publisher()
         self.broker_id: BrokerId = config.broker_id
@@ -296,6 +300,7 @@ class Broker:
             lambda: self.broker_epoch,
             self._on_leadership,
             self._replication.fetchers,
+            stays=self._stays,
         )
         self._moves = LogDirMoves(
             lambda: self.config, self.clock, self.timers, self._storage, self._logs, replicas

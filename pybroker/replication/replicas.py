@@ -76,6 +76,8 @@ class Replicas:
         broker_epoch: this broker's current epoch, to refuse orders meant for an earlier registration.
         on_leadership: called for every partition that changes hands, after the change.
         followers: copies the partitions that are led elsewhere.
+        stays: whether the partitions last about as long as the process. Many are then set aside from the
+            garbage collector at once.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Replicas:
         broker_epoch: Callable[[], BrokerEpoch],
         on_leadership: Callable[[LeadershipChange], None],
         followers: FollowerPort,
+        *,
+        stays: bool,
     ) -> None:
         self._broker_id = broker_id
         self._open_partition = open_partition
@@ -93,6 +97,7 @@ class Replicas:
         self._broker_epoch = broker_epoch
         self._on_leadership = on_leadership
         self._followers = followers
+        self._stays = stays
         self._partitions: dict[TopicPartition, Partition] = {}
         self._by_topic: dict[str, dict[int, Partition]] = {}
         self._offline: set[TopicPartition] = set()
@@ -201,7 +206,7 @@ class Replicas:
                             topic_name=tp.topic, partition_index=tp.partition, error_code=code
                         )
                     )
-            if self._recently_opened >= PARTITIONS_SET_ASIDE:
+            if self._stays and self._recently_opened >= PARTITIONS_SET_ASIDE:
                 self._recently_opened = 0
                 set_aside()
             return response

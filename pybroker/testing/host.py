@@ -346,6 +346,7 @@ class Host:
             store=generation.store,
             files=hosted.files,
             seam=lambda own_id, sessions: self._seam(hosted, own_id, sessions),
+            stays=False,
         )
         assert generation.nursery is not None
         await generation.nursery.start(hosted.run, broker, timers)

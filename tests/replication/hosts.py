@@ -60,6 +60,7 @@ class Host:
             lambda: self.broker_epoch,
             self.changes.append,
             self,
+            stays=True,
         )
 
     def follow(self, partition: Partition, leader: BrokerId) -> None:

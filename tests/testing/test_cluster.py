@@ -1,6 +1,7 @@
 """Clusters for tests, as other people's clients see them: reset, faults, lives of brokers, clock, journal."""
 
 import contextlib
+import gc
 import socket
 import tempfile
 import time
@@ -19,6 +20,7 @@ from interop.support.waiting import wait_until
 from pybroker.control.operations import NoSuchThing, OperationFailed, TimedOut
 from pybroker.control.reading import BadInput
 from pybroker.instruments.faults import InvalidFault
+from pybroker.replication.replicas import PARTITIONS_SET_ASIDE
 from pybroker.testing import KafkaCluster
 
 Clusters = Callable[..., KafkaCluster]
@@ -350,3 +352,10 @@ def test_it_serves_the_clients_of_an_asyncio_program(kafka_broker: KafkaCluster)
             await producer.stop()
 
     assert asyncio.run(produce()) == 0
+
+
+def test_brokers_of_before_a_reset_are_not_kept_from_the_garbage_collector() -> None:
+    set_aside = gc.get_freeze_count()
+    with contextlib.closing(KafkaCluster()) as cluster:
+        cluster.create_topic("many", partitions=PARTITIONS_SET_ASIDE)
+        assert gc.get_freeze_count() == set_aside
