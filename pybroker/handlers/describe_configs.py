@@ -81,7 +81,7 @@ class DescribeConfigsHandler:
             and asked.resource_name in image.topics
         ]
         try:
-            await self.configs.read([(ConfigType.TOPIC, name) for name in names])
+            await self.configs.refresh_topics(names)
         except StoreError as error:
             logger.warning("topics are described as they were known: %r", error)
 

@@ -34,6 +34,7 @@ class ConfigChanges:
         self._now_ms = now_ms
         self._last_sequence = -1
         self._look_again = trio.Event()
+        self._one_read = trio.Lock()
 
     async def start(self) -> None:
         """Reads every configuration once; call it before the broker serves anything."""
@@ -74,14 +75,29 @@ class ConfigChanges:
             [(ConfigType.TOPIC, name) for name in topics if (ConfigType.TOPIC, name) not in known]
         )
 
-    async def read(self, entities: list[tuple[ConfigType, str]]) -> None:
+    async def refresh_topics(self, topics: Iterable[str]) -> None:
+        """Reads the configuration of topics of the image again. Those that are deleted meanwhile are passed
+        over: a later topic of that name has its own.
+
+        Raises:
+            StoreError: nothing was read.
+        """
+        await self.read([(ConfigType.TOPIC, name) for name in topics], are_known_topics=True)
+
+    async def read(self, entities: list[tuple[ConfigType, str]], *, are_known_topics: bool = False) -> None:
         """Reads configurations and publishes what has changed; an entity without a node has none."""
         if not entities:
             return
+        async with self._one_read:  # of two that are answered together the older could be published last
+            await self._read_and_publish(entities, are_known_topics)
+
+    async def _read_and_publish(self, entities: list[tuple[ConfigType, str]], are_known_topics: bool) -> None:
         paths = [ConfigEntityZNode.path(config_type, entity) for config_type, entity in entities]
         nodes = await self._store.get_all(paths)
         changes: list[tuple[ConfigType, str, dict[str, str]]] = []
         for (config_type, entity), path, node in zip(entities, paths, nodes, strict=True):
+            if are_known_topics and entity not in self._publisher.current.topics:
+                continue
             try:
                 values = {} if node is None else ConfigEntityZNode.decode(path, node[0])
             except MalformedZnode as error:

@@ -1,6 +1,8 @@
 """Configurations in the store reach the image: all at start, then those that a note names."""
 
 import pytest
+import trio
+import trio.testing
 
 from pybroker.metadata.config_changes import PURGE_AFTER_MS, ConfigChanges
 from pybroker.metadata.config_store import note_change, write_config
@@ -9,6 +11,7 @@ from pybroker.metadata.publisher import Publisher
 from pybroker.metadata.registration import ensure_paths
 from pybroker.metadata.znodes import ConfigChangeZNode, ConfigEntityZNode, ConfigType, ControllerZNode
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.protocol.messages import UpdateMetadataRequest
 from tests.metadata.stores import ManualClock, settle
 
 
@@ -86,6 +89,64 @@ async def test_a_new_topic_is_read_when_its_broker_asks(session, clock):
     before = publisher.current
     await changes.ensure_topics(["t", "without"])
     assert publisher.current is before
+
+
+class LateAnswers:
+    """Holds back what a session has read, until :meth:`give` gives the latest first."""
+
+    def __init__(self, session, monkeypatch):
+        self._get_all = session.get_all
+        self._waiting = []
+        monkeypatch.setattr(session, "get_all", self._read)
+
+    async def _read(self, paths, watch=None):
+        found = await self._get_all(paths, watch)
+        given = trio.Event()
+        self._waiting.append(given)
+        await given.wait()
+        return found
+
+    async def give(self):
+        await trio.testing.wait_all_tasks_blocked()
+        while self._waiting:
+            self._waiting.pop().set()
+            await trio.testing.wait_all_tasks_blocked()
+
+
+def tell_of_t(publisher, leader):
+    """The controller tells of a topic ``t``; a leader of -2 deletes it."""
+    partition = UpdateMetadataRequest.UpdateMetadataPartitionState(partition_index=0, leader=leader)
+    told = UpdateMetadataRequest.UpdateMetadataTopicState(topic_name="t", partition_states=[partition])
+    publisher.apply_update_metadata(UpdateMetadataRequest(topic_states=[told]))
+
+
+async def test_the_latest_that_was_read_is_published_last(session, clock, nursery, monkeypatch):
+    publisher = Publisher()
+    tell_of_t(publisher, leader=1)
+    changes = ConfigChanges(session, publisher, clock.now_ms)
+    await write_config(session, ConfigType.TOPIC, "t", {"a": "1"})
+    answers = LateAnswers(session, monkeypatch)
+    nursery.start_soon(changes.refresh_topics, ["t"])
+    await trio.testing.wait_all_tasks_blocked()
+    await session.set(ConfigEntityZNode.path(ConfigType.TOPIC, "t"), ConfigEntityZNode.encode({"a": "2"}))
+    nursery.start_soon(changes.refresh_topics, ["t"])
+    await answers.give()
+    assert publisher.current.config(ConfigType.TOPIC, "t") == {"a": "2"}
+
+
+async def test_what_was_read_of_a_topic_that_is_deleted_is_not_a_later_ones(
+    session, clock, nursery, monkeypatch
+):
+    publisher = Publisher()
+    tell_of_t(publisher, leader=1)
+    changes = ConfigChanges(session, publisher, clock.now_ms)
+    await write_config(session, ConfigType.TOPIC, "t", {"a": "1"})
+    answers = LateAnswers(session, monkeypatch)
+    nursery.start_soon(changes.refresh_topics, ["t"])
+    await trio.testing.wait_all_tasks_blocked()
+    tell_of_t(publisher, leader=-2)
+    await answers.give()
+    assert publisher.current.configs == {}
 
 
 async def test_nothing_is_written_without_a_controller_or_under_a_kraft_one(session):
