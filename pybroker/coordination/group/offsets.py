@@ -30,6 +30,57 @@ class StoredOffset(NamedTuple):
     batch_offset: Offset
 
 
+class UnderWay:
+    """Commits that are appended, but not committed to the log yet: several of one partition if clients do not
+    wait for the answer. Each ends by itself, so that one which fails takes nothing from the others."""
+
+    __slots__ = ("_commits",)
+
+    def __init__(self) -> None:
+        self._commits: dict[TopicPartition, list[CommittedOffset]] = {}
+
+    def __len__(self) -> int:
+        return len(self._commits)
+
+    def __contains__(self, tp: TopicPartition) -> bool:
+        return tp in self._commits
+
+    def begin(self, commits: Mapping[TopicPartition, CommittedOffset]) -> None:
+        """They are being appended."""
+        for tp, commit in commits.items():
+            earlier = self._commits.get(tp)
+            if earlier is None:
+                self._commits[tp] = [commit]
+            else:
+                earlier.append(commit)
+
+    def end(
+        self, commits: Mapping[TopicPartition, CommittedOffset]
+    ) -> list[tuple[TopicPartition, CommittedOffset]]:
+        """They are in the log, or will never be; returns those whose partition was not removed meanwhile."""
+        ended: list[tuple[TopicPartition, CommittedOffset]] = []
+        for tp, commit in commits.items():
+            known = self._commits.get(tp)
+            if known is None or commit not in known:
+                continue
+            if len(known) > 1:
+                known.remove(commit)
+            else:
+                del self._commits[tp]
+            ended.append((tp, commit))
+        if not self._commits:
+            self._commits.clear()  # gives back its table, which is as large as the largest commit was
+        return ended
+
+    def remove(self, tp: TopicPartition) -> None:
+        """Forget what is under way for a partition."""
+        self._commits.pop(tp, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._commits.clear()
+
+
 class GroupOffsets:
     """Offsets by partition. Written by the decisions of ``commits`` and by the replay, nobody else.
 
@@ -44,9 +95,9 @@ class GroupOffsets:
 
     def __init__(self) -> None:
         self.stored: dict[TopicPartition, StoredOffset] = {}
-        self.pending: dict[TopicPartition, CommittedOffset] = {}
+        self.pending = UnderWay()
         self.transactional: dict[ProducerId, dict[TopicPartition, StoredOffset]] = {}
-        self.staging: dict[ProducerId, dict[TopicPartition, CommittedOffset]] = {}
+        self.staging: dict[ProducerId, UnderWay] = {}
 
     def __bool__(self) -> bool:
         return bool(self.stored or self.pending or self.transactional or self.staging)
@@ -61,28 +112,19 @@ class GroupOffsets:
 
     def prepare(self, commits: Mapping[TopicPartition, CommittedOffset]) -> None:
         """The commits are being appended."""
-        self.pending.update(commits)
+        self.pending.begin(commits)
 
     def apply(self, commits: Mapping[TopicPartition, CommittedOffset], batch_offset: Offset) -> None:
         """The commits are in the log, committed. A partition that was removed meanwhile stays removed."""
-        pending, stored = self.pending, self.stored  # :meth:`store` in place: all commits come through here
-        for tp, commit in commits.items():
-            staged = pending.get(tp)
-            if staged is None:
-                continue
+        stored = self.stored  # :meth:`store` in place: all commits come through here
+        for tp, commit in self.pending.end(commits):
             known = stored.get(tp)
             if known is None or known[1] < batch_offset:
                 stored[tp] = _new(StoredOffset, (commit, batch_offset))
-            if staged == commit:
-                del pending[tp]
-        if not pending:
-            pending.clear()  # gives back its table, which is as large as the largest commit was
 
     def fail(self, commits: Mapping[TopicPartition, CommittedOffset]) -> None:
         """The commits will never be in the log."""
-        for tp, commit in commits.items():
-            if self.pending.get(tp) == commit:
-                del self.pending[tp]
+        self.pending.end(commits)
 
     def store(self, tp: TopicPartition, stored: StoredOffset) -> None:
         """Keep a commit, unless a later one is known."""
@@ -94,7 +136,7 @@ class GroupOffsets:
         self, producer_id: ProducerId, commits: Mapping[TopicPartition, CommittedOffset]
     ) -> None:
         """The commits are being appended as part of a transaction."""
-        self.staging.setdefault(producer_id, {}).update(commits)
+        self.staging.setdefault(producer_id, UnderWay()).begin(commits)
 
     def stage_transactional(
         self,
@@ -104,15 +146,11 @@ class GroupOffsets:
     ) -> None:
         """The commits are in the log, committed; they count when the transaction does. What was removed
         meanwhile, or with it the transaction, stays removed."""
-        staging = self.staging.get(producer_id, {})
-        for tp, commit in commits.items():
-            if tp not in staging:
-                continue
+        for tp, commit in self._end_staging(producer_id, commits):
             staged = self.transactional.setdefault(producer_id, {})
             known = staged.get(tp)
             if known is None or known.batch_offset < batch_offset:
                 staged[tp] = StoredOffset(commit, batch_offset)
-        self._end_staging(producer_id, commits)
 
     def fail_transactional(
         self, producer_id: ProducerId, commits: Mapping[TopicPartition, CommittedOffset]
@@ -122,13 +160,14 @@ class GroupOffsets:
 
     def _end_staging(
         self, producer_id: ProducerId, commits: Mapping[TopicPartition, CommittedOffset]
-    ) -> None:
-        staging = self.staging.get(producer_id, {})
-        for tp, commit in commits.items():
-            if staging.get(tp) == commit:
-                del staging[tp]
+    ) -> list[tuple[TopicPartition, CommittedOffset]]:
+        staging = self.staging.get(producer_id)
+        if staging is None:
+            return []
+        ended = staging.end(commits)
         if not staging:
-            self.staging.pop(producer_id, None)
+            del self.staging[producer_id]
+        return ended
 
     def complete_transaction(self, producer_id: ProducerId, *, commit: bool) -> None:
         """A transaction's marker was written: its offsets count from now on, or never."""
@@ -149,11 +188,11 @@ class GroupOffsets:
         """Forget partitions; returns those that had a stored offset."""
         removed = []
         for tp in partitions:
-            self.pending.pop(tp, None)
+            self.pending.remove(tp)
             for offsets in self.transactional.values():
                 offsets.pop(tp, None)
             for commits in self.staging.values():
-                commits.pop(tp, None)
+                commits.remove(tp)
             if self.stored.pop(tp, None) is not None:
                 removed.append(tp)
         return removed

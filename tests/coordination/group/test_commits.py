@@ -4,7 +4,7 @@ import pytest
 
 from pybroker.coordination.effects import Effects, Writer
 from pybroker.coordination.group.calls import FetchCall, FetchedOffset
-from pybroker.coordination.group.offsets import CommittedOffset, StoredOffset
+from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets, StoredOffset
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
 from tests.coordination.dialogue import START_MS
@@ -124,9 +124,9 @@ def test_commits_that_complete_out_of_order_end_with_the_later_one() -> None:
     stored.prepare(first)
     stored.prepare(second)
     stored.apply(second, 11)
-    assert not stored.pending
-    stored.prepare(first)
+    assert stored.is_unstable(ORDERS)
     stored.apply(first, 10)
+    assert not stored.pending
     assert stored.stored[ORDERS].commit == offset(2)
 
 
@@ -149,6 +149,18 @@ def test_a_commit_that_fails_takes_nothing_from_its_transaction() -> None:
     assert fetched(talk, ORDERS, stable=True)["orders"].error is ErrorCode.UNSTABLE_OFFSET_COMMIT
     talk.shard.complete_transaction(9, is_commit=True)
     assert fetched(talk, ORDERS, stable=True) == {"orders": FetchedOffset(5)}
+
+
+def test_a_commit_that_fails_takes_nothing_from_one_of_its_transaction_that_is_under_way() -> None:
+    stored = GroupOffsets()
+    first, second = {ORDERS: offset(1)}, {ORDERS: offset(2)}
+    stored.prepare_transactional(9, first)
+    stored.prepare_transactional(9, second)
+    stored.fail_transactional(9, second)
+    stored.stage_transactional(9, first, 10)
+    stored.complete_transaction(9, commit=True)
+    assert stored.stored == {ORDERS: StoredOffset(offset(1), 10)}
+    assert not stored.is_unstable(ORDERS)
 
 
 def test_a_commit_under_way_does_not_count_when_its_transaction_is_over() -> None:

@@ -46,7 +46,7 @@ class Story(Dialogue):
         self.open: set[ProducerId] = set()
 
     def _append(self, item: Append) -> None:
-        if self.holds:
+        if self.holds and self.error is ErrorCode.NONE:
             self.held.append(item)
             return
         outcome = Outcome(self.error, self.end)

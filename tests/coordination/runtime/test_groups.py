@@ -280,6 +280,18 @@ async def test_all_commits_that_wait_are_sent_away_when_leadership_is_lost(
     assert commits.answers == {1: ErrorCode.NOT_COORDINATOR, 2: ErrorCode.NOT_COORDINATOR}
 
 
+async def test_a_commit_that_is_refused_takes_nothing_from_one_that_waits(
+    bench: Bench, commits: Commits
+) -> None:
+    await commits.add(1)
+    bench.log.refusal = ErrorCode.NOT_ENOUGH_REPLICAS
+    await commits.add(2)
+    bench.log.commit_all()
+    await trio.testing.wait_all_tasks_blocked()
+    assert commits.answers == {1: ErrorCode.NONE, 2: ErrorCode.COORDINATOR_NOT_AVAILABLE}
+    assert bench.committed() == 1
+
+
 async def test_a_bug_in_what_follows_a_commit_does_not_hold_up_the_next(
     bench: Bench, commits: Commits, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
