@@ -2,7 +2,7 @@
 cluster.id."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from pybroker.model.values import frozen
@@ -34,14 +34,18 @@ def _read_raw(files: Files, directory: str) -> dict[str, str]:
     except OSError as error:
         raise LogDirUnusable(f"{path} cannot be read: {error.strerror}") from error
     lines = text.splitlines()
-    if all(map(_PLAIN_LINE.fullmatch, lines)):
+    if _are_plain(lines):
         return dict(line.split("=", 1) for line in lines if line[0] != "#")
     return _read_unusual(path, text)
 
 
+def _are_plain(lines: Iterable[str]) -> bool:
+    """False for what somebody has edited: all that properties may have, which is left to a library whose
+    import would take a twentieth of every start."""
+    return all(map(_PLAIN_LINE.fullmatch, lines))
+
+
 def _read_unusual(path: str, text: str) -> dict[str, str]:
-    """A file that somebody has edited: all that properties may have, by a library whose import would take a
-    thirtieth of every start."""
     import javaproperties
 
     try:
@@ -101,11 +105,17 @@ def write_meta_properties(files: Files, directory: str, broker_id: int, cluster_
     raw = _read_raw(files, directory)
     wanted = {**raw, "version": "0", "broker.id": str(broker_id), "cluster.id": cluster_id}
     if wanted != raw:
-        import javaproperties
-
-        text = javaproperties.dumps(wanted, timestamp=False)
         path = join(directory, names.META_PROPERTIES)
         try:
-            files.replace_bytes(path, text.encode("latin-1"))
+            files.replace_bytes(path, _as_text(wanted).encode("latin-1"))
         except OSError as error:
             raise LogDirUnusable(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _as_text(properties: Mapping[str, str]) -> str:
+    lines = [f"{key}={value}" for key, value in properties.items()]
+    if _are_plain(lines):
+        return "".join(f"{line}\n" for line in lines)
+    import javaproperties
+
+    return str(javaproperties.dumps(properties, timestamp=False))
