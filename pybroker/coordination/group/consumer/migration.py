@@ -87,7 +87,12 @@ def take_over(classic: ClassicGroup, setting: Setting, now_ms: int) -> Draft:
 def _covers(members: Iterable[ConsumerMember], topics: Iterable[str], image: ClusterImage) -> bool:
     """Whether the members have all partitions of the topics."""
     owned = {partition for member in members for partition in member.current.assigned}
-    return len(owned) >= sum(len(image.topics[topic].partitions) for topic in topics if topic in image.topics)
+    return all(
+        TopicIdPartition(image.topics[topic].topic_id, index) in owned
+        for topic in topics
+        if topic in image.topics
+        for index in image.topics[topic].partitions
+    )
 
 
 def _check_upgrade(classic: ClassicGroup, rules: ConsumerRules) -> None:

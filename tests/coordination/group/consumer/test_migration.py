@@ -13,9 +13,11 @@ from tests.coordination.group.dialogue import subscription
 def assignment(user_data: bytes | None) -> bytes:
     """All of ``orders``, with what the assignor has to say beside."""
     orders = ConsumerProtocolAssignment.TopicPartition(topic="orders", partitions=[0, 1, 2, 3])
-    return with_kind(
-        0, encode(ConsumerProtocolAssignment(assigned_partitions=[orders], user_data=user_data), 0)
-    )
+    return encoded(ConsumerProtocolAssignment(assigned_partitions=[orders], user_data=user_data))
+
+
+def encoded(assignment: ConsumerProtocolAssignment) -> bytes:
+    return with_kind(0, encode(assignment, 0))
 
 
 def classic(protocol: str, user_data: bytes | None) -> Scene:
@@ -35,6 +37,22 @@ def test_a_classic_group_is_taken_over_with_its_assignment(user_data: bytes | No
     assert scene.enter("new").error is ErrorCode.NONE
     (old,) = (member for name, member in scene.consumers.members.items() if name != "new")
     assert {*old.current.assigned, *old.current.revoking} == parts("orders", 0, 1, 2, 3)
+
+
+def test_what_is_left_of_another_topic_does_not_stand_for_partitions_that_nobody_has() -> None:
+    """The successor of a static member changes nothing that would make the group be assigned anew."""
+    scene = Scene(orders=2, payments=2)
+    token = scene.join(protocols=(("range", subscription("orders")),), instance_id="a")
+    scene.advance(0)
+    reply = scene.joined(token)
+    left = ConsumerProtocolAssignment(
+        assigned_partitions=[ConsumerProtocolAssignment.TopicPartition(topic="payments", partitions=[0, 1])]
+    )
+    scene.sync(reply.member_id, reply.generation, {reply.member_id: encoded(left)}, instance_id="a")
+    scene.enter("new", instance_id="a")
+    for _ in range(3):
+        scene.beat("new", scene.consumers.members["new"].current.epoch, owned=frozenset())
+    assert {*scene.consumers.members["new"].current.assigned} == parts("orders", 0, 1)
 
 
 @pytest.mark.parametrize("protocol", ["custom", "cooperative-sticky"])
