@@ -155,14 +155,14 @@ class LinuxFiles(Files):
         return os.preadv(fd, (buffer,), position)
 
     def will_read(self, fd: int, position: int, size: int) -> None:
-        # The advice looks at every page, so it is dear where all are there. One stands for the stretch.
+        # The advice looks at every page, so it is dear where all are there. One stands for the stretch; not
+        # every filesystem can tell of it.
         try:
             os.preadv(fd, (bytearray(1),), position, os.RWF_NOWAIT)
-        except BlockingIOError:
-            os.posix_fadvise(fd, position, size, os.POSIX_FADV_WILLNEED)
         except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
+            if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
                 raise
+            os.posix_fadvise(fd, position, size, os.POSIX_FADV_WILLNEED)
 
 
 class SeekingFiles(Files):
