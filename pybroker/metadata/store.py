@@ -228,15 +228,21 @@ class Store(ABC):
         return result
 
     async def ensure(self, *paths: str) -> None:
-        """Creates empty persistent nodes and all above them, where they are missing: all in one go."""
+        """Creates empty persistent nodes and all above them, where they are missing: all in one go.
+
+        Raises:
+            NoNode: the root of the tree is gone, which is a chroot that somebody has deleted.
+            StoreError: it was refused.
+        """
         wanted = sorted({above for path in paths for above in _lineage(path)})  # parents come first
         while True:
             nodes = await self.get_all(wanted)
             missing = [path for path, node in zip(wanted, nodes, strict=True) if node is None]
             if not missing:
                 return
-            for result in await self.multi_all([[Create(path)] for path in missing]):
-                _check_made(result)
+            results = await self.multi_all([[Create(path)] for path in missing])
+            for path, result in zip(missing, results, strict=True):
+                _check_made(path, result)
 
     async def note(self, sequence_prefix: str, data: bytes) -> None:
         """Leaves a sequential node for whoever watches its parent, until the store has said that it is there.
@@ -280,14 +286,16 @@ def _lineage(path: str) -> list[str]:
     return ["/".join(parts[:end]) for end in range(2, len(parts) + 1)]
 
 
-def _check_made(result: list[OpResult] | StoreError) -> None:
+def _check_made(path: str, result: list[OpResult] | StoreError) -> None:
     """Whether the creation of a node was done, or can be tried again where it is still missing.
 
     Raises:
         StoreError: it was refused.
     """
     match result:
-        case ConnectionLost() | MultiFailed(error=NoNode() | NodeExists()):
+        case ConnectionLost() | MultiFailed(error=NodeExists()):
+            return
+        case MultiFailed(error=NoNode()) if path.count("/") > 1:
             return
         case MultiFailed():
             raise result.error

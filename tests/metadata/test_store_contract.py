@@ -127,6 +127,15 @@ async def test_nothing_can_be_ensured_under_an_ephemeral_node(store):
         await store.ensure("/e/a")
 
 
+async def test_nothing_can_be_ensured_when_the_chroot_is_gone(store, monkeypatch):
+    async def refuse(multis):
+        return [MultiFailed(0, NoNode(create.path)) for (create,) in multis]
+
+    monkeypatch.setattr(store, "multi_all", refuse)
+    with trio.fail_after(5), pytest.raises(NoNode):
+        await store.ensure("/a/b")
+
+
 async def test_what_is_ensured_is_tried_again_where_no_answer_came(store, monkeypatch):
     ask, asked = store.multi_all, []
 
