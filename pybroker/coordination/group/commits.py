@@ -13,7 +13,7 @@ from pybroker.coordination.group.calls import (
 )
 from pybroker.coordination.group.errors import commit_error
 from pybroker.coordination.group.group import ClassicGroup
-from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets, commit_time
+from pybroker.coordination.group.offsets import CommittedOffset, GroupOffsets, commit_of, commit_time
 from pybroker.coordination.group.records import group_key, offset_key, offset_records
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import COMMIT_ANSWERS, DEAD, DELETE_ANSWERS, EMPTY, STABLE
@@ -122,7 +122,7 @@ def fetch(offsets: GroupOffsets | None, call: FetchCall) -> dict[TopicPartition,
         elif stored is None:
             found[tp] = FetchedOffset()
         else:
-            kept = stored.commit
+            kept = commit_of(stored)
             found[tp] = FetchedOffset(kept.offset, kept.leader_epoch, kept.metadata)
     return found
 

@@ -12,7 +12,7 @@ from zlib import crc32
 from pybroker.coordination.group.consumer.changes import KINDS, read_change
 from pybroker.coordination.group.consumer.group import ConsumerGroup
 from pybroker.coordination.group.group import ClassicGroup
-from pybroker.coordination.group.offsets import StoredOffset
+from pybroker.coordination.group.offsets import stored_offset
 from pybroker.coordination.group.records import (
     GROUP_KEY,
     OFFSET_KEY,
@@ -173,7 +173,7 @@ class GroupReplay:
         try:
             known = read_key(key)
             assert isinstance(known, OffsetKey)
-            stored = StoredOffset(read_offset_value(value), batch_offset)
+            stored = stored_offset(read_offset_value(value), batch_offset)
         except UnreadableRecord as error:
             _warn(key, error)
             return

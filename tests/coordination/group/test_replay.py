@@ -6,7 +6,7 @@ import pytest
 
 from pybroker.coordination.group.calls import JoinReply
 from pybroker.coordination.group.group import ClassicGroup
-from pybroker.coordination.group.offsets import CommittedOffset
+from pybroker.coordination.group.offsets import CommittedOffset, commit_of
 from pybroker.coordination.group.records import group_key, offset_key, offset_value
 from pybroker.coordination.group.replay import GroupReplay
 from pybroker.model.errors import ErrorCode
@@ -51,7 +51,7 @@ def finished(reading: GroupReplay) -> dict[str, ClassicGroup]:
 def stored(reading: GroupReplay) -> int | None:
     group = finished(reading).get(GROUP)
     found = None if group is None else group.offsets.stored.get(ORDERS)
-    return None if found is None else found.commit.offset
+    return None if found is None else commit_of(found).offset
 
 
 def test_the_last_commit_counts() -> None:
@@ -85,7 +85,7 @@ def test_offsets_of_transactions_wait_for_their_end(kind: ControlRecordType | No
     if kind is not None:
         end(reading, 9, kind)
     offsets = finished(reading)[GROUP].offsets
-    assert offsets.stored[ORDERS].commit.offset == expected
+    assert commit_of(offsets.stored[ORDERS]).offset == expected
     assert list(offsets.transactional) == ([9] if kind is None else [])
 
 
