@@ -28,6 +28,7 @@ apart, and its fields. Bytes, because the garbage collector does not look at the
 are a walk of 50 to 150 ms, and offsets that take the place of others add up unseen until the next one."""
 
 _FIELDS: Final = Struct(">qqiqq")
+_BATCH_OFFSET_BYTES: Final = 8
 _NO_EXPIRY: Final = -1
 
 
@@ -49,7 +50,8 @@ def commit_of(stored: StoredOffset) -> CommittedOffset:
 
 
 def _is_later(one: StoredOffset, than: StoredOffset | None) -> bool:
-    return than is None or one[:8] > than[:8]
+    """By the offsets of their batches: these come first and are never negative, so bytes have their order."""
+    return than is None or one[:_BATCH_OFFSET_BYTES] > than[:_BATCH_OFFSET_BYTES]
 
 
 class UnderWay:
