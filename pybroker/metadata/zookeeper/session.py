@@ -233,7 +233,7 @@ class ZooKeeperSession(Store):
                 if isinstance(answer, StoreError):
                     raise answer
                 answers.extend(answer)
-            self._has_multi_reads = True
+                self._has_multi_reads = True
         return answers
 
     async def _ask(self, questions: Sequence[Question], watcher: Watcher | None) -> list[Any]:
