@@ -67,5 +67,7 @@ class Registrar:
 
         look(self._publisher.current, self._publisher.current)
         forget = self._publisher.on_change(look)
-        await known.wait()
-        forget()
+        try:
+            await known.wait()
+        finally:
+            forget()
