@@ -111,7 +111,7 @@ def test_an_address_has_a_host_and_a_port(text: str) -> None:
 def test_asking_loads_neither_trio_nor_the_codecs() -> None:
     program = (
         "import sys, pybroker.cli, pybroker.health; "
-        "print([m for m in ('trio', 'construct', 'attrs', 'pybroker.config') if m in sys.modules])"
+        "print([m for m in ('trio', 'construct', 'msgspec', 'pybroker.config') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from attrs import evolve
+from msgspec.structs import replace
 
 from interop.support.zookeeper import ZooKeeperServer
 from pybroker.metadata.znodes import BrokerIdZNode, ClusterIdZNode, ControllerZNode
@@ -167,7 +167,7 @@ async def test_a_directory_of_another_cluster_is_refused(tree, session, tmp_path
 
 
 async def test_no_answer_from_zookeeper_ends_the_start_with_the_address(tree, tmp_path):
-    tree.settings = evolve(tree.settings, hosts="127.0.0.1:1")
+    tree.settings = replace(tree.settings, hosts="127.0.0.1:1")
     reason = await refused_start(tree, tmp_path, zookeeper_connection_timeout_ms="300")
     address = tree.settings.address
     assert reason == f"no ZooKeeper answers at {address} within 300 ms (127.0.0.1:1: Connection refused)"

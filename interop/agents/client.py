@@ -4,7 +4,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.agents.process import AgentProcess, CallFailed
 from interop.support.client import (
@@ -26,8 +26,7 @@ POLL_GRACE_S = 30.0
 """How much longer than asked a poll may take before the agent counts as stuck."""
 
 
-@frozen
-class Library:
+class Library(Struct, frozen=True):
     """What an agent's library can do beyond `Traits`, and how its rows are called."""
 
     name: str

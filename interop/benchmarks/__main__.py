@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.support.maven import CACHE
 
@@ -21,8 +21,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 TABLES = "tables.txt"
 
 
-@frozen
-class Benchmark:
+class Benchmark(Struct, frozen=True):
     """One module of this package. Those that compare brokers can be run in parts; a quick run without names
     has room for some."""
 

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
 from kio.index import load_entity_schema
 from kio.schema.index import LoadableEntityType
 from kio.serial import entity_reader, entity_writer
 from kio.static.constants import EntityType
+from msgspec import Struct
 
 from pybroker.protocol import codec
 from pybroker.protocol.messages import FetchRequest, MetadataResponse, ProduceRequest
@@ -38,8 +38,7 @@ TARGETS = {
 }
 
 
-@frozen
-class Case:
+class Case(Struct, frozen=True):
     """A message of one version, and what kio calls it."""
 
     title: str

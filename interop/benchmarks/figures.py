@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import Factory, define, frozen
+from msgspec import Struct, field
 
 
-@frozen
-class Ratio:
+class Ratio(Struct, frozen=True):
     """One system's figure by another's: the median of the rounds' ratios, and the smallest and largest."""
 
     median: float
@@ -25,8 +24,7 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f}..{self.high:.2f})"
 
 
-@frozen
-class Target:
+class Target(Struct, frozen=True):
     """A bound on a figure of ``system``, or with ``against`` on its ratio to another system's."""
 
     figure: str
@@ -53,16 +51,14 @@ class Target:
         return Verdict(f"{self.figure}: {self.system}{versus} {shown}, {kind} {self.bound:g}", holds)
 
 
-@frozen
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Whether a target holds, with the line that says so."""
 
     line: str
     holds: bool
 
 
-@define
-class Figures:
+class Figures(Struct):
     """What was measured: figure -> system -> one sample per round."""
 
     title: str
@@ -70,7 +66,7 @@ class Figures:
     pairs: Sequence[tuple[str, str]]
     """Which ratios the table shows, as (system, against)."""
 
-    samples: dict[str, dict[str, list[float]]] = Factory(dict)
+    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add(self, figure: str, system: str, value: float) -> None:
         self.samples.setdefault(figure, {}).setdefault(system, []).append(value)

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
-from attrs import frozen
+from msgspec import Struct
 
 from interop.benchmarks import page_cache
 from interop.benchmarks.figures import Figures, Target, progress, report
@@ -108,8 +108,7 @@ def _parse() -> argparse.Namespace:
     return options
 
 
-@frozen
-class Side:
+class Side(Struct, frozen=True):
     """One broker with its copy of the files."""
 
     system: PybrokerSystem | KafkaSystem

@@ -8,7 +8,7 @@ take turns. The CPU is that of all three brokers.
 import sys
 
 import psutil
-from attrs import frozen
+from msgspec import Struct
 
 from interop.benchmarks.client import Load, parse_options
 from interop.benchmarks.clusters import KINDS, ClusterUnderTest, running_clusters
@@ -23,8 +23,7 @@ SCENARIOS = [
 QUICK = SCENARIOS[1:2]
 
 
-@frozen
-class FirstBroker:
+class FirstBroker(Struct, frozen=True):
     """Where the client asks first; the others it learns of."""
 
     name: str

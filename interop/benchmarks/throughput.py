@@ -6,7 +6,7 @@ round every scenario runs once on every system, one directly after the other, ea
 
 import sys
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.benchmarks.client import Load, parse_options, rotated
 from interop.benchmarks.figures import Figures, Target, progress, report
@@ -27,8 +27,7 @@ STRETCH = "most CPU of a stretch on the loop, ms"
 PAIRS = (("pybroker", "kafka"), ("pybroker", "mock"), (HEADER_ONLY, "mock"), ("pybroker", "kfake"))
 
 
-@frozen
-class Scenario:
+class Scenario(Struct, frozen=True):
     """One way to fill a topic; it is also read back when ``reads``."""
 
     size: int

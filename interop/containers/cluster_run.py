@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from attrs import define, field
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from msgspec import Struct, field
 
 from interop.containers.compose import BROKERS, ZOOKEEPER, ComposeCluster
 from interop.soak.load import Load
@@ -39,20 +39,19 @@ FIRST_LOAD_S = 60.0
 CALL_S = 30.0
 
 
-@define
-class Run:
+class Run(Struct):
     """One run against a cluster that is up."""
 
     cluster: ComposeCluster
     rng: random.Random
-    wrong: list[str] = field(factory=list)
-    whole_after_s: dict[str, list[float]] = field(factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    whole_after_s: dict[str, list[float]] = field(default_factory=dict)
     compared: int = 0
     """Batches of all replicas, after the brokers were stopped."""
 
-    load: Load = field(init=False)
+    load: Load = None  # made below
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         self.load = Load(self.cluster.bootstrap, TOPIC, PARTITIONS)
 
     def whole(self, rounds: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 
 import interop.go.libraries
 import interop.node.libraries
@@ -44,8 +44,7 @@ def _node() -> list[str]:
     return npm.command(HERE / "node", "start")
 
 
-@frozen
-class Language:
+class Language(Struct, frozen=True):
     """The program that starts containers by the module, and a client of the same language."""
 
     starter: Callable[[], list[str]]
@@ -60,8 +59,7 @@ LANGUAGES: Mapping[str, Language] = {
 }
 
 
-@frozen
-class Module:
+class Module(Struct, frozen=True):
     """One way of one module. ``image`` is a name that the module takes for the image it was written for."""
 
     language: str

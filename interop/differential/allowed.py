@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.differential.compare import PRODUCER_ID, Correspondence, FieldDifference
 from interop.differential.plain import Plain
@@ -19,8 +19,7 @@ from pybroker.protocol.messages import (
 Judge = Callable[[Plain, Plain, Correspondence], bool]
 
 
-@frozen
-class Rule:
+class Rule(Struct, frozen=True):
     """Fields that may differ: ``api``, ``path``, ``label`` (of the request), ``element`` match in whole."""
 
     api: str

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from attrs import frozen
+from msgspec import Struct
 
 from pybroker.records.builder import assemble_batch
 from pybroker.records.compression import compress
@@ -18,8 +18,7 @@ FAR_FUTURE_MS = 4_102_444_800_000
 _COUNT = 3
 
 
-@frozen
-class Sample:
+class Sample(Struct, frozen=True):
     """Records for one partition of a Produce request."""
 
     label: str

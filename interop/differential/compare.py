@@ -4,16 +4,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import define, field, frozen
+from msgspec import Struct, field
 
 from interop.differential.plain import Plain
 
 
-@define
-class Correspondence:
+class Correspondence(Struct):
     """Which value of pybroker stands for which of Apache Kafka: one for one, for the length of a run."""
 
-    _pairs: dict[str, tuple[dict[Any, Any], dict[Any, Any]]] = field(factory=dict)
+    _pairs: dict[str, tuple[dict[Any, Any], dict[Any, Any]]] = field(default_factory=dict)
 
     def holds(self, kind: str, apache: Any, pybroker: Any) -> bool:
         """Whether the two stand for each other; learned when neither has been seen."""
@@ -28,8 +27,7 @@ class Correspondence:
         return back.get(pybroker, pybroker)
 
 
-@frozen
-class FieldDifference:
+class FieldDifference(Struct, frozen=True):
     """One field: where it is, and what Apache Kafka and pybroker say."""
 
     path: str

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.differential.allowed import UNREADABLE
 from interop.differential.frames import LONG_HERE, NULL_HERE
@@ -34,8 +34,7 @@ SPECIAL_VALUES: dict[str, tuple[Any, ...]] = {
 """Fields whose usual strange values would prove nothing, or take long; they get these instead."""
 
 
-@frozen
-class Mutation:
+class Mutation(Struct, frozen=True):
     label: str
     message: Message
 

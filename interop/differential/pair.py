@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import Factory, define, frozen
+from msgspec import Struct, field
 
 from interop.differential.allowed import hangs_in_kafka, split
 from interop.differential.compare import Correspondence, FieldDifference, differences
@@ -26,8 +26,7 @@ HANGING_TIMEOUT_S = 2.0
 PROGRESS_EVERY = 100
 
 
-@frozen
-class Finding:
+class Finding(Struct, frozen=True):
     """One request that the two answered differently."""
 
     scenario: str
@@ -40,14 +39,13 @@ class Finding:
     fields: tuple[FieldDifference, ...]
 
 
-@define
-class Side:
+class Side(Struct):
     """One of the two servers: its connections, and the values that only it knows."""
 
     name: str
     port: int
-    values: Values = Factory(dict)
-    connections: dict[str, Connection] = Factory(dict)
+    values: Values = field(default_factory=dict)
+    connections: dict[str, Connection] = field(default_factory=dict)
 
     @property
     def names(self) -> dict[str, str]:
@@ -60,33 +58,31 @@ class Side:
         return self.connections[name]
 
 
-@define
-class Tally:
+class Tally(Struct):
     """What was asked, by (API, version)."""
 
-    asked: Counter[tuple[str, int]] = Factory(Counter)
-    wrong: Counter[tuple[str, int]] = Factory(Counter)
-    different: Counter[tuple[str, int]] = Factory(Counter)
-    allowed: Counter[str] = Factory(Counter)
-    findings: list[Finding] = Factory(list)
+    asked: Counter[tuple[str, int]] = field(default_factory=Counter)
+    wrong: Counter[tuple[str, int]] = field(default_factory=Counter)
+    different: Counter[tuple[str, int]] = field(default_factory=Counter)
+    allowed: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         return self.asked.total()
 
 
-@define
-class Pair:
+class Pair(Struct):
     """The two servers. A scenario asks; what it gets back are both replies, None where there was none."""
 
     apache: Side
     pybroker: Side
     versions: Mapping[int, range]
     """Versions that both serve, by API key."""
-    tally: Tally = Factory(Tally)
-    known: Correspondence = Factory(Correspondence)
+    tally: Tally = field(default_factory=Tally)
+    known: Correspondence = field(default_factory=Correspondence)
     scenario: str = ""
-    started_s: float = Factory(time.monotonic)
+    started_s: float = field(default_factory=time.monotonic)
 
     @property
     def sides(self) -> tuple[Side, Side]:

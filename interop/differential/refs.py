@@ -5,13 +5,12 @@ A request holds a :class:`Ref` where such a value belongs; each server gets its 
 
 from typing import Any
 
-from attrs import frozen
+from msgspec import Struct
 
 from pybroker.protocol.message_classes import Message
 
 
-@frozen
-class Ref:
+class Ref(Struct, frozen=True):
     """The value that was captured under ``name``, with ``plus`` added to it when it is a number."""
 
     name: str
@@ -21,8 +20,7 @@ class Ref:
         return Ref(self.name, self.plus + more)
 
 
-@frozen
-class Made:
+class Made(Struct, frozen=True):
     """A value that is made from others of the same server, such as a batch with its producer id."""
 
     make: Any

@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict
+from msgspec.structs import asdict
 
 from interop.differential.pair import Finding, Tally
 

@@ -4,7 +4,7 @@ import socket
 import struct
 from typing import TypeAlias
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.support.process import LOCALHOST
 from pybroker.protocol.codec import encode
@@ -23,25 +23,21 @@ MARKER_FRAME = _SIZE.pack(len(_MARKER_BODY)) + _MARKER_BODY
 assert encode(ApiVersionsRequest(), 0) == b""
 
 
-@frozen
-class Replied:
+class Replied(Struct, frozen=True):
     """The bytes of a response, from its header on."""
 
     frame: bytes
 
 
-@frozen
-class Silent:
+class Silent(Struct, frozen=True):
     """The server went on with the next request: this one gets no reply."""
 
 
-@frozen
-class Closed:
+class Closed(Struct, frozen=True):
     """The server closed the connection without a reply."""
 
 
-@frozen
-class TimedOut:
+class TimedOut(Struct, frozen=True):
     """Neither a reply nor an end within the time allowed."""
 
 

@@ -6,7 +6,7 @@ import sys
 import venv
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.support.maven import CACHE
 from interop.support.process import ChildProcess
@@ -16,8 +16,7 @@ APPS = Path(__file__).resolve().parent / "apps"
 INSTALL_TIMEOUT_S = 600
 
 
-@frozen
-class Framework:
+class Framework(Struct, frozen=True):
     """`name` at `version` of PyPI; `app` is the program in apps/."""
 
     name: str

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import frozen
+from msgspec import Struct
 
 from interop.librdkafka.client import Librdkafka
 from interop.support import maven
@@ -28,8 +28,7 @@ TIMEOUT_S = 120.0
 _FILE = "org.apache.kafka.connect.file.FileStream{}Connector"
 
 
-@frozen
-class KafkaConnect:
+class KafkaConnect(Struct, frozen=True):
     """The framework as the matrix shows it."""
 
     name: str = "kafka-connect"

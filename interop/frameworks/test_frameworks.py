@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from attrs import frozen
+from msgspec import Struct
 
 from interop.frameworks.framework import FRAMEWORKS, Framework
 from interop.librdkafka.client import Librdkafka
@@ -33,8 +33,7 @@ def client(request: pytest.FixtureRequest) -> Framework:
     return framework
 
 
-@frozen
-class Counting:
+class Counting(Struct, frozen=True):
     """One counting program between two topics, and what is sent to and read from them."""
 
     kafka: Librdkafka

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import frozen
+from msgspec import Struct
 
 from interop.frameworks.test_frameworks import KEYS, PARTITIONS, RECORDS, check_counts
 from interop.librdkafka.client import Librdkafka
@@ -25,8 +25,7 @@ pytestmark = pytest.mark.whole
 APP_TIMEOUT_S = 120.0
 
 
-@frozen
-class CountingProgram:
+class CountingProgram(Struct, frozen=True):
     """A program of interop/java against one version set; ``name`` is what the matrix shows."""
 
     set_name: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.support.jvm import Answer, Jvm, text
 from pybroker.model.ids import Offset, TopicPartition
@@ -13,8 +13,7 @@ STATUS_WITHIN_S = 30.0
 STOP_WITHIN_S = 180.0
 
 
-@frozen
-class Read:
+class Read(Struct, frozen=True):
     """What a group was given, in order, and how often partitions were taken from a settled member."""
 
     group: str

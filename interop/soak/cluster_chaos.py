@@ -23,8 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec import Struct, field
 
 from interop.soak.load import Load
 from interop.support.cluster import BROKER_IDS, SESSION_TIMEOUT_MS, BrokerCluster
@@ -42,20 +42,19 @@ TOPICS = (TOPIC, "__consumer_offsets")
 LONGER_THAN_SESSION_S = SESSION_TIMEOUT_MS / 1000 + 2
 
 
-@define
-class Chaos:
+class Chaos(Struct):
     """One run."""
 
     seed: int
     partitions: int = 6
-    cluster: BrokerCluster = field(factory=BrokerCluster)
-    whole_after_s: dict[str, list[float]] = field(factory=dict)
-    wrong: list[str] = field(factory=list)
-    rng: random.Random = field(init=False)
-    load: Load = field(init=False)
+    cluster: BrokerCluster = field(default_factory=BrokerCluster)
+    whole_after_s: dict[str, list[float]] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    rng: random.Random = None  # made below
+    load: Load = None  # made below
     seconds: float = 0.0
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.load = Load(self.cluster.bootstrap, TOPIC, self.partitions)
 

@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import define, field
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec import Struct, field
 
 from interop.soak.load import Load
 from interop.support.cluster import BrokerCluster
@@ -101,22 +101,21 @@ class ThreeBrokers:
         self.cluster.remove()
 
 
-@define
-class Soak:
+class Soak(Struct):
     """One run."""
 
     seed: int
     brokers: OneBroker | ThreeBrokers
-    workers: list[ChildProcess] = field(factory=list)
-    killed: Counter[str] = field(factory=Counter)
-    wrong: list[str] = field(factory=list)
+    workers: list[ChildProcess] = field(default_factory=list)
+    killed: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
     copied: int = 0
     per_second: int = 100
-    folder: Path = field(factory=lambda: Path(tempfile.mkdtemp(prefix="interop-eos-")))
-    rng: random.Random = field(init=False)
-    load: Load = field(init=False)
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="interop-eos-")))
+    rng: random.Random = None  # made below
+    load: Load = None  # made below
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.load = Load(
             self.brokers.bootstrap, SOURCE, PARTITIONS, producers=1, consumers=0, per_second=self.per_second

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import trio
-from attrs import define, field
+from msgspec import Struct, field
 
 from interop.support.process import LOCALHOST, ChildProcess, free_port
 from pybroker.model.errors import ErrorCode
@@ -31,20 +31,19 @@ _SEGMENT_BYTES = "150"
 _BATCH = build_batch([Record(0, 0, b"key", b"v" * 50)])
 
 
-@define
-class Run:
+class Run(Struct):
     """One broker with its partitions, and how long each step took."""
 
     folder: Path
     partitions: int
     segments: int
     descriptors: int
-    seconds: dict[str, float] = field(factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     most_descriptors: int = 0
-    port: int = field(factory=free_port)
-    process: ChildProcess = field(init=False)
+    port: int = field(default_factory=free_port)
+    process: ChildProcess = None  # made below
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         serve = (
             f'ulimit -n {self.descriptors}; exec "{sys.executable}" -m pybroker serve '
             f"-o listeners=PLAINTEXT://{LOCALHOST}:{self.port} -o log.dirs='{self.folder / 'data'}' "
@@ -166,8 +165,7 @@ class Run:
         )
 
 
-@define
-class _Closing:
+class _Closing(Struct):
     client: WireClient
 
     async def __aenter__(self) -> WireClient:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from attrs import fields, frozen
+from msgspec import Struct
+from msgspec.structs import fields
 
 from interop.spec_check.view import Definition, Flags, Row
 
@@ -11,16 +12,14 @@ IGNORABLE_BY_DESIGN = frozenset({("RequestHeader", "client_id")})
 """Kafka 4 lost the version that lacks this field, and with it the reason to be ignorable; we keep both."""
 
 
-@frozen
-class Release:
+class Release(Struct, frozen=True):
     """What one Kafka release defines, by our message names."""
 
     name: str
     messages: Mapping[str, Sequence[Definition]]
 
 
-@frozen
-class Difference:
+class Difference(Struct, frozen=True):
     """One disagreement. ``superseded`` when a newer release sides with us for the same version."""
 
     release: str
@@ -34,8 +33,7 @@ class Difference:
         return f"{self.message}{version} ({self.release}): {self.text}"
 
 
-@frozen
-class Report:
+class Report(Struct, frozen=True):
     """The outcome: what was compared and what differs."""
 
     messages: int

@@ -3,19 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from msgspec import Struct
 
 
-@frozen
-class Flags:
+class Flags(Struct, frozen=True):
     """What a definition says about a field beside the wire."""
 
     ignorable: bool
     map_key: bool
 
 
-@frozen
-class Row:
+class Row(Struct, frozen=True):
     """One field as one version of the message carries it."""
 
     path: str
@@ -27,8 +25,7 @@ class Row:
     """Whether lengths are compact; true for whole flexible versions, with exceptions per field."""
 
 
-@frozen
-class Definition:
+class Definition(Struct, frozen=True):
     """A message as one side defines it."""
 
     name: str
@@ -36,7 +33,7 @@ class Definition:
     flexible: frozenset[int]
     rows: Mapping[int, tuple[Row, ...]]
     """By version; tagged fields stand after the others, by tag."""
-    flags: Mapping[str, Flags] = field(eq=False)
+    flags: Mapping[str, Flags]
     """By path, for the fields of all versions."""
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -17,6 +16,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec import Struct
 
 from interop.support.servers import Server
 from interop.support.waiting import wait_until
@@ -38,8 +38,7 @@ _CONFIGS: Mapping[str, dict[str, str]] = {
 }
 
 
-@frozen
-class Found:
+class Found(Struct, frozen=True):
     """Everything a client can see of the test's topics and groups."""
 
     cluster_id: str

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-from attrs import frozen
+from msgspec import Struct
 
 Acks = Literal["0", "1", "all"]
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -18,8 +18,7 @@ LATEST = -1
 """The same for the log end offset."""
 
 
-@frozen
-class Message:
+class Message(Struct, frozen=True):
     """One record to send to a given partition; `timestamp_ms` None leaves it to the client."""
 
     partition: int
@@ -29,8 +28,7 @@ class Message:
     timestamp_ms: int | None = None
 
 
-@frozen
-class Received:
+class Received(Struct, frozen=True):
     """One record as the client handed it out."""
 
     partition: int
@@ -41,8 +39,7 @@ class Received:
     headers: Headers
 
 
-@frozen
-class ProducerSettings:
+class ProducerSettings(Struct, frozen=True):
     codec: str = "none"
     acks: Acks = "all"
     idempotent: bool = False
@@ -52,8 +49,7 @@ class ProducerSettings:
     """True: a topic that is not there is asked for, and given up soon where the broker makes none."""
 
 
-@frozen
-class Traits:
+class Traits(Struct, frozen=True):
     """What a client can do; the journeys leave out what it cannot, and the matrix does not show it."""
 
     codecs: tuple[str, ...] = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -136,8 +132,7 @@ class GroupMember(ABC):
     def close(self) -> None: ...
 
 
-@frozen
-class GroupSettings:
+class GroupSettings(Struct, frozen=True):
     """`topics` holds names, or exactly one pattern that begins with `^`."""
 
     group: str

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.support.maven import CACHE
 from interop.support.process import LOCALHOST, ChildProcess
@@ -35,8 +35,7 @@ BUILD_TIMEOUT_S = 1200.0
 LAST_CHARACTERS = 2000
 
 
-@frozen
-class Docker:
+class Docker(Struct, frozen=True):
     """The command line of one engine."""
 
     environment: Mapping[str, str]

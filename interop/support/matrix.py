@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from attrs import asdict, define
+from msgspec import Struct
+from msgspec.structs import asdict
 
 FAILURE_WIDTH = 160
 
 
-@define
-class Row:
+class Row(Struct):
     """One line of the matrix."""
 
     ecosystem: str

@@ -4,7 +4,7 @@ import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.support import maven
 from interop.support.jvm import HEAP, SOURCES, Jvm, text
@@ -45,8 +45,7 @@ MAIN_CLASSES: Mapping[str, Mapping[str, str]] = {
 """Version set -> script name of Kafka's bin folder -> the main class that the script runs."""
 
 
-@frozen
-class ToolResult:
+class ToolResult(Struct, frozen=True):
     """What a tool left: exit code and both outputs."""
 
     command: str

@@ -8,20 +8,19 @@ import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from msgspec import Struct
 
 from interop.support.maven import CACHE
 from interop.support.servers import CHECKOUT, SERVER_PYTHON
 from interop.support.tools import ToolMissing
 
-HARNESS = ("attrs", "kazoo", "pytest>=8.3", "pytest-timeout")
+HARNESS = ("msgspec>=0.19", "kazoo", "pytest>=8.3", "pytest-timeout")
 
 CODECS = ("python-snappy", "lz4", "xxhash", "zstandard", "crc32c")
 """xxhash makes the wrong checksum that lz4 has in message sets of old clients."""
 
 
-@frozen
-class OtherVersion:
+class OtherVersion(Struct, frozen=True):
     """An ecosystem's folder, to be run with these requirements instead of the project's own."""
 
     folder: str

@@ -5,15 +5,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
+from msgspec import Struct
 
 from interop.support.zookeeper import ZooKeeperServer
 
 
-@frozen
-class Node:
+class Node(Struct, frozen=True):
     """What is compared of a node: its data, decoded where it is JSON, how often it was set, whose it is."""
 
     data: Any

@@ -7,7 +7,7 @@ from pathlib import Path
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import StartupError
 from pybroker.model.ids import BrokerId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 _UNFENCED = "The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
 _KAFKAS_WORDS = (
@@ -18,8 +18,7 @@ _KAFKAS_WORDS = (
 """Kafka's classes and what they log, the last one in ZooKeeper mode; programs wait for one or another."""
 
 
-@frozen
-class Announcement:
+class Announcement(Value):
     """A file of addresses and lines in the log, both for programs that wait for the broker.
 
     Args:

@@ -13,7 +13,7 @@ from pybroker.controller.remote_channel import RemoteChannel
 from pybroker.controller.term import ControllerConfig
 from pybroker.handlers.late import Late
 from pybroker.handlers.local_channel import LocalChannel
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.config.broker import BrokerConfig
@@ -29,8 +29,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.model.ids import BrokerId
 
 
-@frozen
-class ControllerServices:
+class ControllerServices(Value):
     controller: Controller
     api: ControllerApi
     topics: Late[TopicsAdmin]

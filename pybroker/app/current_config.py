@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
-from attrs import fields
 
 from pybroker.config.alter import usable_updates
 from pybroker.config.topic import TopicConfig, topic_defaults
@@ -152,7 +151,7 @@ def server_settings(config: BrokerConfig) -> ServerSettings:
     Kafka's default for the sockets' buffers is 100 KiB. The system's own, which grow as needed, let a fetch
     of 1 MiB go in a few calls, so those stand unless somebody asks for others.
     """
-    names = {field.name for field in fields(ServerSettings)} - {"inter_broker_listener"}
+    names = set(ServerSettings.__struct_fields__) - {"inter_broker_listener"}
     values = {name: getattr(config, name) for name in names}
     chosen = config.layers.merged()
     for key in ("socket.send.buffer.bytes", "socket.receive.buffer.bytes"):

@@ -10,7 +10,7 @@ from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.coordination.runtime.verification import TransactionVerifier
 from pybroker.model.features import TRANSACTION_VERSION
 from pybroker.model.topics import TRANSACTION_STATE
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.config.broker import BrokerConfig
@@ -22,8 +22,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.replication.replicas import Replicas
 
 
-@frozen
-class TransactionServices:
+class TransactionServices(Value):
     coordinator: TransactionCoordinator
     markers: TransactionMarkers
     verifier: TransactionVerifier

@@ -12,7 +12,7 @@ from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import LISTENER_PREFIX, broker_keys, broker_quota_keys, find_broker_key
 from pybroker.config.keys import ConfigKey, UpdateMode
 from pybroker.config.values import ConfigType, InvalidConfig, format_value
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,7 @@ class Operation(IntEnum):
     SUBTRACT = 3
 
 
-@frozen
-class Change:
+class Change(Value):
     """One step of an incremental change. ``text`` is not used by DELETE."""
 
     operation: Operation

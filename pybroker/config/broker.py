@@ -8,7 +8,7 @@ attribute are read with :meth:`BrokerConfig.get`, keys that a listener may overr
 from collections.abc import Mapping
 from typing import Any, cast
 
-from attrs import evolve, fields
+from msgspec.structs import replace
 
 from pybroker.config.consistency import check_consistency
 from pybroker.config.definitions import broker_keys, broker_quota_keys, find_broker_key
@@ -16,17 +16,18 @@ from pybroker.config.layers import Layers
 from pybroker.config.listeners import Listeners, read_listeners, split_list, split_map
 from pybroker.config.tables.own import testing_keys
 from pybroker.config.values import ConfigValue, InvalidConfig, InvalidValue
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 _KEY_OF_ATTRIBUTE = {name.replace(".", "_"): name for name in broker_keys}
 
 
-@frozen(kw_only=True, eq=False, repr=False)
-class BrokerConfig:
+class BrokerConfig(Value, kw_only=True, eq=False):
     """Everything the broker was told, frozen. A change at run time makes a new one (:meth:`with_layers`).
 
     ``values`` has the value of every key of the table; ``layers`` says who set what.
     """
+
+    __repr__ = object.__repr__  # passwords are among the values
 
     layers: Layers
     values: Mapping[str, ConfigValue]
@@ -219,9 +220,7 @@ class BrokerConfig:
             or values["zookeeper.session.timeout.ms"],
         }
         plain = {
-            field.name: values[_KEY_OF_ATTRIBUTE[field.name]]
-            for field in fields(cls)
-            if field.name not in special
+            name: values[_KEY_OF_ATTRIBUTE[name]] for name in cls.__struct_fields__ if name not in special
         }
         check_consistency(values, special["log_dirs"])
         return cls(**special, **cast("dict[str, Any]", plain))
@@ -239,9 +238,9 @@ class BrokerConfig:
         """
         layers = self.layers
         if dynamic_default is not None:
-            layers = evolve(layers, dynamic_default=dict(dynamic_default))
+            layers = replace(layers, dynamic_default=dict(dynamic_default))
         if dynamic_broker is not None:
-            layers = evolve(layers, dynamic_broker=dict(dynamic_broker))
+            layers = replace(layers, dynamic_broker=dict(dynamic_broker))
         return self if layers == self.layers else type(self).from_layers(layers)
 
     def get(self, name: str) -> ConfigValue:

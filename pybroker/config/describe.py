@@ -11,11 +11,10 @@ from pybroker.config.keys import ConfigKey, TopicKey, UpdateMode
 from pybroker.config.layers import ConfigSource, Synonym, found_in_layers
 from pybroker.config.topic import TopicConfig, topic_defaults
 from pybroker.config.values import ConfigType, ConfigValue, format_value
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class ConfigEntry:
+class ConfigEntry(Value):
     """One key as a client sees it. ``value`` is ``None`` for null and for secrets.
 
     ``synonyms`` has the value in force first, then those that it hides.

@@ -4,20 +4,19 @@ assigned anew."""
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import group_keys
 from pybroker.config.values import InvalidConfig, InvalidValue
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 SESSION_TIMEOUT = "consumer.session.timeout.ms"
 HEARTBEAT_INTERVAL = "consumer.heartbeat.interval.ms"
 ASSIGNMENT_INTERVAL = "consumer.assignment.interval.ms"
 
 
-@frozen
-class GroupTimeouts:
+class GroupTimeouts(Value):
     """Milliseconds, and the bounds (inclusive) that the broker sets for every group."""
 
     session_timeout_ms: int = 45000
@@ -58,7 +57,7 @@ class GroupTimeouts:
         between = _stored(overrides, ASSIGNMENT_INTERVAL)
         if between is not None:
             changes["assignment_interval_ms"] = _within(between, self.assignment_bounds_ms)
-        return evolve(self, **changes)
+        return replace(self, **changes)
 
 
 def _stored(overrides: Mapping[str, str], name: str) -> int | None:

@@ -4,7 +4,7 @@ from enum import Enum
 
 from pybroker.config.validators import Validator
 from pybroker.config.values import ConfigType, ConfigValue, parse_value
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class Importance(Enum):
@@ -21,8 +21,7 @@ class UpdateMode(Enum):
     CLUSTER_WIDE = "cluster-wide"
 
 
-@frozen(repr=False)
-class ConfigKey:
+class ConfigKey(Value):
     """One row of the table.
 
     ``internal`` keys work but are not shown by DescribeConfigs. ``default`` is a parsed value; ``None`` is
@@ -60,7 +59,6 @@ class ConfigKey:
         return kind if self.validator is None else f"{kind} {self.validator.describe()}"
 
 
-@frozen(repr=False)
 class TopicKey(ConfigKey):
     """A topic's key. ``synonyms`` are the broker keys its default is taken from, the first one set wins; a
     name that ends in ``.hours`` or ``.minutes`` counts in that unit while the topic's key counts

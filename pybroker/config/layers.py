@@ -7,11 +7,11 @@ built in. Source: ``DynamicBrokerConfig`` and ``ConfigHelper.configSynonyms`` of
 from collections.abc import Mapping
 from enum import IntEnum
 
-from attrs import Factory
+from msgspec import field
 
 from pybroker.config.definitions import broker_keys, synonyms_of_broker_key
 from pybroker.config.values import format_value
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class ConfigSource(IntEnum):
@@ -28,13 +28,12 @@ class ConfigSource(IntEnum):
     GROUP_CONFIG = 8
 
 
-@frozen
-class Layers:
+class Layers(Value):
     """What was set in each layer, as text. The built-in layer is the table."""
 
-    static: Mapping[str, str] = Factory(dict)
-    dynamic_default: Mapping[str, str] = Factory(dict)
-    dynamic_broker: Mapping[str, str] = Factory(dict)
+    static: Mapping[str, str] = field(default_factory=dict)
+    dynamic_default: Mapping[str, str] = field(default_factory=dict)
+    dynamic_broker: Mapping[str, str] = field(default_factory=dict)
 
     def merged(self) -> dict[str, str]:
         """The text of every key that somebody set. A layer hides the weaker ones' other units of the same
@@ -49,8 +48,7 @@ class Layers:
         return merged
 
 
-@frozen
-class Synonym:
+class Synonym(Value):
     """One place where a value was found. ``value`` is ``None`` for a password."""
 
     name: str

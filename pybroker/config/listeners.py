@@ -9,19 +9,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.config.values import ConfigValue, InvalidConfig
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 _ENDPOINT = re.compile(r"(.*)://\[?([0-9a-zA-Z\-%._:]*)\]?:(-?[0-9]+)")
 _COMMA = re.compile(r"\s*,\s*")
 _SECURE_NAMES = frozenset({"SSL", "SASL_SSL", "SASL_PLAINTEXT"})
 
 
-@frozen
-class Listeners:
+class Listeners(Value):
     """Every listener of the broker. An empty host of an endpoint is the wildcard address.
 
     ``bound`` are the addresses to listen on, ``advertised`` those that clients are told; controller listeners
@@ -46,7 +45,7 @@ class Listeners:
         ``hostname``.
         """
         return tuple(
-            evolve(
+            replace(
                 endpoint,
                 host=endpoint.host or hostname,
                 port=endpoint.port or ports.get(endpoint.listener, 0),

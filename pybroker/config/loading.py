@@ -12,7 +12,7 @@ from typing import Final
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.definitions import broker_keys, find_broker_key, kraft_key_names
 from pybroker.config.values import HIDDEN, InvalidConfig, InvalidValue
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 SINGLE_NODE: Final[Mapping[str, str]] = {
     "broker.id": "0",
@@ -49,17 +49,17 @@ class ConfigurationError(Exception):
     """The configuration cannot be used. The message is one line for the person who wrote it."""
 
 
-@frozen(repr=False)
-class Setting:
+class Setting(Value):
     """One key as somebody gave it, and where: a file's name, ``--override`` or a variable's name."""
+
+    __repr__ = object.__repr__  # the text may be a password
 
     name: str
     text: str
     origin: str
 
 
-@frozen(repr=False)
-class Loaded:
+class Loaded(Value):
     """A usable configuration and what its writer should know: lines for the log, worst first."""
 
     config: BrokerConfig

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class ResourceType(IntEnum):
@@ -24,8 +24,7 @@ class ResourceType(IntEnum):
 _RESOURCE_TYPES = frozenset(int(one) for one in ResourceType)
 
 
-@frozen
-class ConfigResource:
+class ConfigResource(Value):
     """One resource; the text is the one that Kafka's sentences show."""
 
     number: int

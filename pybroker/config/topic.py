@@ -12,15 +12,14 @@ from pybroker.config.definitions import topic_keys
 from pybroker.config.keys import MAX_LONG
 from pybroker.config.values import ConfigValue, InvalidConfig, NotSupported
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 _ATTRIBUTES = {name: name.replace(".", "_") for name in topic_keys}
 _FROM_RETENTION = -2
 """``local.retention.*``: the same as ``retention.*``."""
 
 
-@frozen(kw_only=True, repr=False)
-class TopicConfig:
+class TopicConfig(Value, kw_only=True):
     """What one topic's logs obey. The attributes are the topic keys of Kafka with dots as underscores.
 
     ``overrides`` are the topic's own values, as they are stored; everything else came from the broker.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pybroker.config.values import ConfigValue, InvalidValue, java_text
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class Validator(Protocol):
@@ -24,8 +24,7 @@ class Validator(Protocol):
 
 
 # Making a repr costs start-up more than the rest of a small class; a rule describes itself instead.
-@frozen(repr=False)
-class Range:
+class Range(Value):
     """A number between two bounds, both inclusive; ``None`` leaves that side open."""
 
     minimum: float | None
@@ -57,8 +56,7 @@ def between(minimum: float, maximum: float) -> Range:
     return Range(minimum, maximum)
 
 
-@frozen(repr=False)
-class OneOf:
+class OneOf(Value):
     """A string out of a fixed set."""
 
     allowed: tuple[str, ...]
@@ -75,8 +73,7 @@ def one_of(*allowed: str) -> OneOf:
     return OneOf(allowed)
 
 
-@frozen(repr=False)
-class OneOfIgnoringCase:
+class OneOfIgnoringCase(Value):
     """A string out of a fixed set of upper-case words, in any case."""
 
     allowed: tuple[str, ...]
@@ -94,8 +91,7 @@ def one_of_ignoring_case(*allowed: str) -> OneOfIgnoringCase:
     return OneOfIgnoringCase(allowed)
 
 
-@frozen(repr=False)
-class ListOf:
+class ListOf(Value):
     """A list whose every element is out of a fixed set."""
 
     element: OneOf
@@ -112,8 +108,7 @@ def list_of(*allowed: str) -> ListOf:
     return ListOf(OneOf(allowed))
 
 
-@frozen(repr=False)
-class Check:
+class Check(Value):
     """A rule that none of the general validators says: a predicate, Kafka's words, and the description."""
 
     holds: Callable[[ConfigValue], bool]

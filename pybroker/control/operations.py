@@ -6,13 +6,13 @@ The HTTP API, its OpenAPI description and the Python client are made from :data:
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from attrs import field
+from msgspec import field
 
 from pybroker.control.reading import BadInput
 from pybroker.instruments.faults import FaultRule, InvalidFault
 from pybroker.instruments.journal import Status, Wanted
 from pybroker.instruments.plain import Plain
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 DEFAULT_TIMEOUT_S = 10.0
 DEFAULT_LIMIT = 1000
@@ -34,36 +34,31 @@ EXPECTED = (BadInput, InvalidFault, NoSuchThing, OperationFailed, TimedOut)
 """What operations raise for their caller to read; anything else is a bug."""
 
 
-@frozen(kw_only=True)
-class Nothing:
+class Nothing(Value, kw_only=True):
     """No arguments."""
 
 
-@frozen(kw_only=True)
-class OfBroker:
+class OfBroker(Value, kw_only=True):
     """Which broker."""
 
     broker: int
 
 
-@frozen(kw_only=True)
-class Kill:
+class Kill(Value, kw_only=True):
     """Which broker, and whether the cluster notices at once (else after the session timeout)."""
 
     broker: int
     expire_session: bool = True
 
 
-@frozen(kw_only=True)
-class OfDisk:
+class OfDisk(Value, kw_only=True):
     """Which log directory of which broker; without a number all of them."""
 
     broker: int
     log_dir: int | None = None
 
 
-@frozen(kw_only=True)
-class MoveLeader:
+class MoveLeader(Value, kw_only=True):
     """A partition and the broker that shall lead it."""
 
     topic: str
@@ -71,8 +66,7 @@ class MoveLeader:
     broker: int
 
 
-@frozen(kw_only=True)
-class MoveCoordinator:
+class MoveCoordinator(Value, kw_only=True):
     """A group or a transactional id, and the broker that shall coordinate it."""
 
     group: str | None = None
@@ -80,8 +74,7 @@ class MoveCoordinator:
     broker: int
 
 
-@frozen(kw_only=True)
-class SetIsr:
+class SetIsr(Value, kw_only=True):
     """A partition and the brokers that shall be in sync; its leader always is."""
 
     topic: str
@@ -89,52 +82,45 @@ class SetIsr:
     isr: tuple[int, ...]
 
 
-@frozen(kw_only=True)
-class OfPartition:
+class OfPartition(Value, kw_only=True):
     """Which partition."""
 
     topic: str
     partition: int = 0
 
 
-@frozen(kw_only=True)
-class OfGroup:
+class OfGroup(Value, kw_only=True):
     """Which group."""
 
     group: str
 
 
-@frozen(kw_only=True)
-class OfMember:
+class OfMember(Value, kw_only=True):
     """A group, and a member of it; without one all members."""
 
     group: str
     member: str | None = None
 
 
-@frozen(kw_only=True)
-class OfTransaction:
+class OfTransaction(Value, kw_only=True):
     """Which transactional id."""
 
     transactional_id: str
 
 
-@frozen(kw_only=True)
-class RemoveFault:
+class RemoveFault(Value, kw_only=True):
     """The number that a rule got when it was added."""
 
     number: int
 
 
-@frozen(kw_only=True)
-class Freeze:
+class Freeze(Value, kw_only=True):
     """The broker time to stop at, in ms since 1970; without it where it stands."""
 
     at_ms: int | None = None
 
 
-@frozen(kw_only=True)
-class Advance:
+class Advance(Value, kw_only=True):
     """How far, and for which kinds of timers; without any for all."""
 
     days: float = 0.0
@@ -150,8 +136,7 @@ class Advance:
         return round(seconds * 1000) + self.ms
 
 
-@frozen(kw_only=True)
-class ReadJournal:
+class ReadJournal(Value, kw_only=True):
     """Which requests; patterns have ``*`` and ``?``, ``after`` is the number of an entry."""
 
     api: str | None = None
@@ -178,16 +163,14 @@ class ReadJournal:
         )
 
 
-@frozen(kw_only=True)
-class WaitForRequests(ReadJournal):
+class WaitForRequests(ReadJournal, kw_only=True):
     """Which requests, how many of them, and how long to wait."""
 
     count: int = 1
     timeout_s: float = DEFAULT_TIMEOUT_S
 
 
-@frozen(kw_only=True)
-class WaitForTopic:
+class WaitForTopic(Value, kw_only=True):
     """A topic, and how many partitions with a leader it must have."""
 
     topic: str
@@ -195,8 +178,7 @@ class WaitForTopic:
     timeout_s: float = DEFAULT_TIMEOUT_S
 
 
-@frozen(kw_only=True)
-class WaitForGroup:
+class WaitForGroup(Value, kw_only=True):
     """A group, the state it must be in, and how many members it must have (none given: any number)."""
 
     group: str
@@ -205,8 +187,7 @@ class WaitForGroup:
     timeout_s: float = DEFAULT_TIMEOUT_S
 
 
-@frozen(kw_only=True)
-class WaitForRecords:
+class WaitForRecords(Value, kw_only=True):
     """A topic (or one partition) and how many records a consumer must be able to read there."""
 
     topic: str
@@ -215,8 +196,7 @@ class WaitForRecords:
     timeout_s: float = DEFAULT_TIMEOUT_S
 
 
-@frozen(kw_only=True)
-class ReadRecords:
+class ReadRecords(Value, kw_only=True):
     """Which records: of one or all partitions, from an offset on."""
 
     topic: str
@@ -225,15 +205,13 @@ class ReadRecords:
     limit: int = DEFAULT_LIMIT
 
 
-@frozen(kw_only=True)
-class PlantSeed:
+class PlantSeed(Value, kw_only=True):
     """Topics, offsets and faults in the form of a seed file."""
 
-    seed: Mapping[str, Any] = field(factory=dict)
+    seed: Mapping[str, Any] = field(default_factory=dict)
 
 
-@frozen(kw_only=True)
-class Snapshot:
+class Snapshot(Value, kw_only=True):
     """An empty or missing folder on the broker's machine."""
 
     folder: str
@@ -245,8 +223,7 @@ class Controls(Protocol):
     async def __call__(self, operation: str, arguments: Any, /) -> Plain: ...
 
 
-@frozen
-class Operation:
+class Operation(Value):
     """One thing that can be done.
 
     Attributes:

@@ -1,6 +1,6 @@
-"""Plain data (JSON, YAML) into frozen attrs values, and their JSON schemas: the classes are the one truth.
+"""Plain data (JSON, YAML) into values, and their JSON schemas: the classes are the one truth.
 
-Supported: bool, int, float, str, enums by value, other attrs classes, ``X | None``, ``tuple[X, ...]`` (one X
+Supported: bool, int, float, str, enums by value, other values, ``X | None``, ``tuple[X, ...]`` (one X
 may stand for a tuple of it) and ``Mapping[str, X]``.
 """
 
@@ -8,11 +8,11 @@ import difflib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from functools import cache
 from inspect import cleandoc
-from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from attrs import NOTHING, Attribute, fields, has
+from msgspec import Struct
+from msgspec.structs import FieldInfo, fields
 
 T = TypeVar("T")
 Path: TypeAlias = tuple[str | int, ...]
@@ -44,11 +44,6 @@ def dotted(path: Path) -> str:
     return text or "the input"
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
 class _Reader:
     def __init__(self, place: Callable[[Path], str]) -> None:
         self._place = place
@@ -70,13 +65,13 @@ class _Reader:
             return {
                 str(name): self.value(item_kind, item, (*path, str(name))) for name, item in plain.items()
             }
-        if has(kind):
-            return self._attrs(kind, plain, path)
+        if issubclass(kind, Struct):
+            return self._fields(kind, plain, path)
         if issubclass(kind, Enum):
             return self._enum(kind, plain, path)
         return self._scalar(kind, plain, path)
 
-    def _attrs(self, kind: type, plain: Any, path: Path) -> Any:
+    def _fields(self, kind: type[Struct], plain: Any, path: Path) -> Any:
         self._expect(isinstance(plain, dict), "a mapping", plain, path)
         known = {field.name: field for field in fields(kind)}
         for name in plain:
@@ -85,8 +80,8 @@ class _Reader:
         values = {}
         for name, field in known.items():
             if name in plain:
-                values[name] = self.value(_hints(kind)[name], plain[name], (*path, name))
-            elif field.default is NOTHING:
+                values[name] = self.value(field.type, plain[name], (*path, name))
+            elif field.required:
                 raise self._bad(path, f"{name} is missing")
         try:
             return kind(**values)
@@ -137,12 +132,12 @@ def schema(kind: Any) -> dict[str, Any]:
         return {"type": "array", "items": schema(get_args(kind)[0])}
     if origin is not None and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": schema(get_args(kind)[1])}
-    if has(kind):
-        required = [field.name for field in fields(kind) if field.default is NOTHING]
+    if issubclass(kind, Struct):
+        required = [field.name for field in fields(kind) if field.required]
         described: dict[str, Any] = {
             "type": "object",
             "description": cleandoc(kind.__doc__ or ""),
-            "properties": {field.name: _property(kind, field) for field in fields(kind)},
+            "properties": {field.name: _property(field) for field in fields(kind)},
             "additionalProperties": False,
         }
         return {**described, "required": required} if required else described
@@ -154,9 +149,8 @@ def schema(kind: Any) -> dict[str, Any]:
 _SCHEMA_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
-def _property(kind: type, field: "Attribute[Any]") -> dict[str, Any]:
-    described = schema(_hints(kind)[field.name])
-    default = field.default
-    if default is not NOTHING and isinstance(default, (bool, int, float, str)):
-        return {**described, "default": default}
+def _property(field: FieldInfo) -> dict[str, Any]:
+    described = schema(field.type)
+    if isinstance(field.default, (bool, int, float, str)):
+        return {**described, "default": field.default}
     return described

@@ -11,7 +11,7 @@ from pybroker.controller.term import Term
 from pybroker.metadata.znodes import RECOVERED, RECOVERING, LeaderAndIsr, PartitionStateZNode
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol import messages
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,7 @@ USES_BROKER_EPOCHS_FROM = 3
 """Version with a broker epoch beside each ISR member (KIP-903); ZooKeeper controllers ignore the epochs."""
 
 
-@frozen
-class Verdict:
+class Verdict(Value):
     """What a leader is answered for one partition: the state as it is now, or an error."""
 
     state: LeaderAndIsr | None = None

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 RandomBelow = Callable[[int], int]
 """A random int in [0, n)."""
 
 
-@frozen
-class AssignableBroker:
+class AssignableBroker(Value):
     """A broker that may get replicas."""
 
     broker_id: BrokerId

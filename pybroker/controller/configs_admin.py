@@ -25,7 +25,7 @@ from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ Reread = Callable[[list[tuple[ConfigType, str]]], Awaitable[None]]
 """Reads entities again and publishes them, so that whoever changed one sees the change at once."""
 
 
-@frozen
-class Wish:
+class Wish(Value):
     """One entry of a request, as it came. ``operation`` is a number of :class:`Operation`, if it is known."""
 
     name: str

@@ -13,7 +13,7 @@ from pybroker.metadata.store import Store
 from pybroker.metadata.znodes import ConfigEntityZNode, ConfigType, LeaderAndIsr, PartitionStateZNode
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,7 @@ PARTITIONS_PER_STRETCH = 200
 UNCLEAN_KEY = "unclean.leader.election.enable"
 
 
-@frozen
-class Outcome:
+class Outcome(Value):
     """Result of an election for one partition: the new state, or why there is none."""
 
     state: LeaderAndIsr | None = None

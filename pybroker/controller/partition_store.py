@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from attrs import evolve, field
+from msgspec import field
+from msgspec.structs import replace
 
 from pybroker.controller.fencing import FencedStore
 from pybroker.metadata.store import (
@@ -25,7 +26,7 @@ from pybroker.metadata.znodes import (
     TopicPartitionZNode,
 )
 from pybroker.model.ids import ControllerEpoch, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +34,12 @@ _PARTITIONS_PER_MULTI = 100
 _PARTITIONS_PER_READ = 200
 
 
-@frozen
-class Updates:
+class Updates(Value):
     """What became of a round of state changes. ``retry`` lost a race against another writer: read again."""
 
-    done: dict[TopicPartition, LeaderAndIsr] = field(factory=dict)
-    retry: list[TopicPartition] = field(factory=list)
-    failed: dict[TopicPartition, StoreError] = field(factory=dict)
+    done: dict[TopicPartition, LeaderAndIsr] = field(default_factory=dict)
+    retry: list[TopicPartition] = field(default_factory=list)
+    failed: dict[TopicPartition, StoreError] = field(default_factory=dict)
 
 
 class PartitionStore:
@@ -109,7 +109,7 @@ class PartitionStore:
             else:
                 stat = answer[0]
                 assert isinstance(stat, Stat)
-                updates.done[partition] = evolve(state, partition_epoch=stat.version)
+                updates.done[partition] = replace(state, partition_epoch=stat.version)
         return updates
 
     async def _create_one_by_one(

@@ -8,7 +8,7 @@ leave the ISR and are deleted, and the node gets the final replicas last, so tha
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.controller.context import Replica
 from pybroker.controller.election import Strategy
@@ -223,7 +223,7 @@ async def _write_assignment(term: Term, partition: TopicPartition, assignment: R
     while True:
         data, stat = await term.store.get(path)
         node = TopicZNode.decode(partition.topic, data)
-        changed = evolve(node, partitions={**node.partitions, partition.partition: assignment})
+        changed = replace(node, partitions={**node.partitions, partition.partition: assignment})
         try:
             await term.fenced.multi([SetData(path, changed.encode(), stat.version)])
         except MultiFailed as refused:

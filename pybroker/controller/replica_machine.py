@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 import trio
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.controller import election
 from pybroker.controller.context import ControllerContext, Replica
@@ -114,7 +114,7 @@ class ReplicaMachine:
             assignment = context.assignment_of(replica.partition)
             context.set_assignment(
                 replica.partition,
-                evolve(
+                replace(
                     assignment,
                     replicas=_without(assignment.replicas, replica.broker_id),
                     adding=_without(assignment.adding, replica.broker_id),
@@ -130,7 +130,7 @@ class ReplicaMachine:
             if context.replica_state(replica) is ReplicaState.NEW:
                 assignment = context.assignment_of(replica.partition)
                 if replica.broker_id not in assignment.replicas:
-                    grown = evolve(assignment, replicas=(*assignment.replicas, replica.broker_id))
+                    grown = replace(assignment, replicas=(*assignment.replicas, replica.broker_id))
                     context.set_assignment(replica.partition, grown)
             else:
                 told.setdefault(replica.partition, []).append(replica.broker_id)

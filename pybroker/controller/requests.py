@@ -14,7 +14,7 @@ from pybroker.controller.context import LEADER_EPOCH_DURING_DELETE, ControllerCo
 from pybroker.metadata.publisher import LEADER_DURING_DELETE
 from pybroker.metadata.znodes import PartitionStateZNode, ReplicaAssignment
 from pybroker.model.ids import BrokerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol import messages
 
 _LeaderAndIsrState: TypeAlias = "messages.LeaderAndIsrRequest.LeaderAndIsrPartitionState"
@@ -26,8 +26,7 @@ PARTITIONS_PER_REQUEST = 500
 """Larger news go in several requests: a receiver takes each over in one stretch on its trio thread."""
 
 
-@frozen
-class Sender:
+class Sender(Value):
     """Who speaks: the controller's broker id, and the listener on which brokers reach each other."""
 
     controller_id: BrokerId

@@ -13,11 +13,10 @@ from pybroker.controller.replica_machine import ReplicaMachine
 from pybroker.controller.requests import RequestBatch, Sender
 from pybroker.metadata.store import Store, Watcher
 from pybroker.model.ids import BrokerId, ControllerEpoch, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class ControllerConfig:
+class ControllerConfig(Value):
     """The broker's settings that its controller goes by, in Kafka's names where there is one."""
 
     broker_id: BrokerId

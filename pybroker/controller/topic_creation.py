@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from attrs import field
+from msgspec import field
 
 from pybroker.controller.assignment import AssignableBroker, RandomBelow, assign_replicas, check_assignment
 from pybroker.instruments.pace import Pace
@@ -35,7 +35,7 @@ from pybroker.metadata.znodes import (
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerId, TopicId, new_topic_id
 from pybroker.model.topics import names_collide, topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +43,17 @@ USE_DEFAULT = -1
 """As number of partitions or replication factor: the broker's default (KIP-464)."""
 
 
-@frozen
-class NewTopic:
+class NewTopic(Value):
     """A topic to create. Either the two numbers or the assignments are given, or neither."""
 
     name: str
     num_partitions: int = USE_DEFAULT
     replication_factor: int = USE_DEFAULT
-    assignments: Mapping[int, Sequence[BrokerId]] = field(factory=dict)
+    assignments: Mapping[int, Sequence[BrokerId]] = field(default_factory=dict)
     configs: Sequence[tuple[str, str | None]] = ()
 
 
-@frozen
-class Result:
+class Result(Value):
     """What became of one topic. The numbers are -1 unless it was, or could be, created."""
 
     error: ErrorCode = ErrorCode.NONE
@@ -63,7 +61,7 @@ class Result:
     topic_id: TopicId = ZERO_TOPIC_ID
     num_partitions: int = -1
     replication_factor: int = -1
-    configs: Mapping[str, str] = field(factory=dict)
+    configs: Mapping[str, str] = field(default_factory=dict)
 
 
 ConfigValidator = Callable[[str, Mapping[str, str]], object]
@@ -253,8 +251,7 @@ def assignable_brokers(image: ClusterImage) -> list[AssignableBroker]:
     return [AssignableBroker(broker_id, image.brokers[broker_id].rack) for broker_id in sorted(image.brokers)]
 
 
-@frozen
-class _Plan:
+class _Plan(Value):
     """A topic that may be created."""
 
     topic: NewTopic

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.controller.election import Strategy
 from pybroker.controller.term import Term
@@ -129,7 +129,7 @@ async def _read_topics(term: Term, names: Sequence[str]) -> None:
         else:
             term.context.set_topic(name, topic)
     for name, topic, version in without_id:
-        with_id = evolve(topic, topic_id=new_topic_id())
+        with_id = replace(topic, topic_id=new_topic_id())
         await term.fenced.multi([SetData(TopicZNode.path(name), with_id.encode(), version)])
         term.context.set_topic(name, with_id)
 

@@ -25,11 +25,10 @@ from pybroker.metadata.znodes import DeleteTopicsTopicZNode, ReplicaAssignment, 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class NewPartitions:
+class NewPartitions(Value):
     """A topic to grow to ``count`` partitions; ``assignments`` are for the new ones, None lets us choose."""
 
     name: str

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, ProducerEpoch, ProducerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 Token: TypeAlias = Any
 """Whatever the shell knows a waiting request by. A decision keeps it and gives it back with the answer."""
@@ -29,8 +29,7 @@ class TimerKey(NamedTuple):
     member_id: str = ""
 
 
-@frozen
-class Outcome:
+class Outcome(Value):
     """What became of an append: ``error`` is NONE once it is committed, ``base_offset`` its first offset."""
 
     error: ErrorCode
@@ -43,16 +42,14 @@ class Completion(Protocol):
     def settle(self, outcome: Outcome, effects: "Effects") -> None: ...
 
 
-@frozen
-class Reply:
+class Reply(Value):
     """Answer the request that ``token`` stands for."""
 
     token: Token
     answer: Any
 
 
-@frozen
-class StartTimer:
+class StartTimer(Value):
     """Come back at broker time ``when_ms``; unless ``replaces``, a timer that runs already stays."""
 
     key: TimerKey
@@ -60,15 +57,13 @@ class StartTimer:
     replaces: bool = True
 
 
-@frozen
-class StopTimer:
+class StopTimer(Value):
     """Do not come back for this after all."""
 
     key: TimerKey
 
 
-@frozen
-class Writer:
+class Writer(Value):
     """The producer in whose transaction a coordinator writes. ``guard`` is what the log gave when it was
     asked whether the transaction has to be verified."""
 
@@ -77,8 +72,7 @@ class Writer:
     guard: object | None = None
 
 
-@frozen
-class Append:
+class Append(Value):
     """Write one batch. With ``then`` it is awaited until it is committed; else nobody asks for it again. With
     ``writer`` it is part of a transaction.
 
@@ -95,8 +89,7 @@ class Append:
     appended: "Callable[[Effects], None] | None" = None
 
 
-@frozen
-class TransactionMarker:
+class TransactionMarker(Value):
     """The end of a transaction. ``transaction_version`` is the one that its client spoke (KIP-1228)."""
 
     producer_id: ProducerId
@@ -111,8 +104,7 @@ class MarkersCompletion(Protocol):
     def settle(self, codes: Mapping[TopicPartition, ErrorCode], effects: "Effects") -> None: ...
 
 
-@frozen
-class SendMarkers:
+class SendMarkers(Value):
     """Write a marker into partitions, wherever they are led; after a moment when ``is_retry``."""
 
     marker: TransactionMarker

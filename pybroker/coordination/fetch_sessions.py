@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from attrs import field
+from msgspec import field
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, LeaderEpoch, Offset, TopicId
-from pybroker.model.values import define, frozen
+from pybroker.model.values import State, Value
 
 if TYPE_CHECKING:  # a start does without the messages of Fetch
     from pybroker.protocol.messages import FetchResponse
@@ -39,8 +39,7 @@ PartitionKey: TypeAlias = tuple[TopicId | str, int]
 """(topic id, or the name where the client speaks names; partition)."""
 
 
-@define
-class FetchTarget:
+class FetchTarget(State):
     """One partition that a client wants to read. ``topic`` is None while its id is unknown here."""
 
     topic: str | None
@@ -57,8 +56,7 @@ class FetchTarget:
         return (self.topic_id if self.topic_id != ZERO_TOPIC_ID else self.topic or "", self.partition)
 
 
-@frozen
-class PartitionReply:
+class PartitionReply(Value):
     """What the broker found for one target, and whether that is all for the time being."""
 
     target: FetchTarget
@@ -66,8 +64,7 @@ class PartitionReply:
     observers: Observers | None = None
 
 
-@define(eq=False)
-class _CachedPartition:
+class _CachedPartition(State, eq=False):
     """One partition of a session, which observes it while the client, a follower, has everything."""
 
     session: FetchSession
@@ -109,8 +106,7 @@ class _CachedPartition:
         return has_news
 
 
-@define(eq=False)
-class FetchSession:
+class FetchSession(State, eq=False):
     """One client's list of partitions; its one writer is the context of the request in progress.
 
     Attributes:
@@ -126,9 +122,9 @@ class FetchSession:
     last_used_ms: int
     times: FetchTimes
     epoch: int = INITIAL_EPOCH + 1
-    partitions: dict[PartitionKey, _CachedPartition] = field(factory=dict)
-    awake: dict[PartitionKey, _CachedPartition] = field(factory=dict)
-    sleepers: set[Sleeper] = field(factory=set)
+    partitions: dict[PartitionKey, _CachedPartition] = field(default_factory=dict)
+    awake: dict[PartitionKey, _CachedPartition] = field(default_factory=dict)
+    sleepers: set[Sleeper] = field(default_factory=set)
     size_when_touched: int = 0
 
     def begin(self, replies: Iterable[PartitionReply]) -> None:
@@ -268,8 +264,7 @@ class FetchSessionCache:
         return True
 
 
-@frozen
-class FetchOutcome:
+class FetchOutcome(Value):
     """What a context makes of the partitions' replies."""
 
     error: ErrorCode
@@ -299,8 +294,7 @@ class FetchContext:
         raise NotImplementedError
 
 
-@frozen
-class SessionErrorContext(FetchContext):
+class SessionErrorContext(Value, FetchContext):
     """The session is not usable: the whole request is answered with one code."""
 
     error: ErrorCode
@@ -312,8 +306,7 @@ class SessionErrorContext(FetchContext):
         return FetchOutcome(self.error, NO_SESSION, [])
 
 
-@frozen
-class SessionlessContext(FetchContext):
+class SessionlessContext(Value, FetchContext):
     """A full request that keeps nothing: epoch -1, which is also what versions below 7 mean."""
 
     requested: list[FetchTarget]
@@ -325,15 +318,14 @@ class SessionlessContext(FetchContext):
         return FetchOutcome(ErrorCode.NONE, NO_SESSION, replies)
 
 
-@frozen
-class FullContext(FetchContext):
+class FullContext(Value, FetchContext):
     """A full request that asks for a session."""
 
     cache: FetchSessionCache
     requested: list[FetchTarget]
     uses_topic_ids: bool
     privileged: bool
-    times: FetchTimes = field(factory=FetchTimes)
+    times: FetchTimes = field(default_factory=FetchTimes)
 
     def targets(self) -> Iterator[FetchTarget]:
         return iter(self.requested)
@@ -349,8 +341,7 @@ class FullContext(FetchContext):
         return FetchOutcome(ErrorCode.NONE, session_id, replies)
 
 
-@frozen
-class IncrementalContext(FetchContext):
+class IncrementalContext(Value, FetchContext):
     """A request that goes on with a session; ``expected_epoch`` is the session's once it was accepted."""
 
     session: FetchSession
@@ -376,8 +367,7 @@ class IncrementalContext(FetchContext):
         return FetchOutcome(ErrorCode.NONE, self.session.session_id, self.session.news(replies))
 
 
-@frozen
-class FetchRequestView:
+class FetchRequestView(Value):
     """What :func:`open_context` needs of a Fetch request."""
 
     session_id: int

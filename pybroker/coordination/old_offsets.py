@@ -3,13 +3,12 @@
 from pybroker.metadata.store import NodeExists, NoNode, Store, StoreError
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import Offset, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 PARENT = "/consumers"
 
 
-@frozen
-class OldOffsets:
+class OldOffsets(Value):
     """Reads and writes them. What the store refuses is UNKNOWN_SERVER_ERROR to the client, as in Kafka."""
 
     store: Store

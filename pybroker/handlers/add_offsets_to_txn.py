@@ -15,14 +15,13 @@ from pybroker.handlers.producer_errors import in_words_of
 from pybroker.model.errors import ApiError
 from pybroker.model.ids import TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import AddOffsetsToTxnRequest, AddOffsetsToTxnResponse
 
 FIRST_VERSION_WITH_FENCED = 2
 
 
-@frozen
-class AddOffsetsToTxnHandler:
+class AddOffsetsToTxnHandler(Value):
     """``offsets_partitions`` is how many partitions the offsets topic has."""
 
     transactions: TransactionCoordinator

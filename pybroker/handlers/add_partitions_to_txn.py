@@ -19,7 +19,7 @@ from pybroker.handlers.context import RequestContext
 from pybroker.handlers.producer_errors import in_words_of
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import AddPartitionsToTxnRequest, AddPartitionsToTxnResponse
 
 FIRST_VERSION_WITH_FENCED = 2
@@ -27,8 +27,7 @@ FIRST_VERSION_BETWEEN_BROKERS = 4
 FIRST_VERSION_THAT_BUMPS = 5
 
 
-@frozen
-class AddPartitionsToTxnHandler:
+class AddPartitionsToTxnHandler(Value):
     transactions: TransactionCoordinator
 
     async def __call__(

@@ -8,12 +8,11 @@
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import AllocateProducerIdsRequest, AllocateProducerIdsResponse
 
 
-@frozen
-class AllocateProducerIdsHandler:
+class AllocateProducerIdsHandler(Value):
     controller: ControllerApi
 
     async def __call__(

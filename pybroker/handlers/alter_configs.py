@@ -15,12 +15,11 @@ from pybroker.config.resources import ConfigResource
 from pybroker.controller.configs_admin import ConfigsAdmin, Wish
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import AlterConfigsRequest, AlterConfigsResponse
 
 
-@frozen
-class AlterConfigsHandler:
+class AlterConfigsHandler(Value):
     admin: ConfigsAdmin
 
     async def __call__(self, ctx: RequestContext, request: AlterConfigsRequest) -> AlterConfigsResponse:  # noqa: ARG002

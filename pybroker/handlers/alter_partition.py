@@ -10,12 +10,11 @@ Versions: 1 leader recovery state (KIP-704); 2 topic ids (KIP-841); 3 broker epo
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import AlterPartitionRequest, AlterPartitionResponse
 
 
-@frozen
-class AlterPartitionHandler:
+class AlterPartitionHandler(Value):
     controller: ControllerApi
 
     async def __call__(self, ctx: RequestContext, request: AlterPartitionRequest) -> AlterPartitionResponse:

@@ -14,15 +14,14 @@ from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse
 
 NOTHING_TO_TAKE_BACK = "No partition reassignment is in progress."
 NOT_CONTROLLER = "This is not the correct controller for this cluster."
 
 
-@frozen
-class AlterPartitionReassignmentsHandler:
+class AlterPartitionReassignmentsHandler(Value):
     controller: ControllerApi
 
     async def __call__(

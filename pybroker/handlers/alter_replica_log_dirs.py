@@ -11,13 +11,12 @@
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse
 from pybroker.replication.log_dir_moves import LogDirMoves
 
 
-@frozen
-class AlterReplicaLogDirsHandler:
+class AlterReplicaLogDirsHandler(Value):
     moves: LogDirMoves
 
     async def __call__(

@@ -16,20 +16,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from attrs import field
+from msgspec import field
 
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.routes import Route
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol import messages
 
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 _UNKNOWN_EPOCH = -1
 
 
-@frozen
-class Features:
+class Features(Value):
     """Feature levels of this broker and of the cluster.
 
     Attributes:
@@ -38,8 +37,8 @@ class Features:
         epoch: version of ``finalized``; -1 when unknown.
     """
 
-    supported: Mapping[str, tuple[int, int]] = field(factory=dict)
-    finalized: Mapping[str, int] = field(factory=dict)
+    supported: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    finalized: Mapping[str, int] = field(default_factory=dict)
     epoch: int = _UNKNOWN_EPOCH
 
 

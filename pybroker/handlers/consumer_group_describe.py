@@ -18,15 +18,14 @@ from pybroker.metadata.image import ClusterImage
 from pybroker.model.acl import ResourceType, every_operation_on
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse
 
 CLASSIC_MEMBER, CONSUMER_MEMBER = 0, 1
 Described = ConsumerGroupDescribeResponse.DescribedGroup
 
 
-@frozen
-class ConsumerGroupDescribeHandler:
+class ConsumerGroupDescribeHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(

@@ -16,14 +16,13 @@ from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse
 
 FIRST_VERSION_WITH_CLIENT_MEMBER_IDS = 1
 
 
-@frozen
-class ConsumerGroupHeartbeatHandler:
+class ConsumerGroupHeartbeatHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(

@@ -11,12 +11,11 @@ Versions: 0 has the header without a client id; 2 brings the broker epoch.
 from pybroker.controller.api import ControllerApi
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import ControlledShutdownRequest, ControlledShutdownResponse
 
 
-@frozen
-class ControlledShutdownHandler:
+class ControlledShutdownHandler(Value):
     controller: ControllerApi
 
     async def __call__(

@@ -15,12 +15,11 @@ from pybroker.controller.topic_creation import Result
 from pybroker.controller.topics_admin import NewPartitions, TopicsAdmin
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import CreatePartitionsRequest, CreatePartitionsResponse
 
 
-@frozen
-class CreatePartitionsHandler:
+class CreatePartitionsHandler(Value):
     topics: TopicsAdmin
     is_controller: Callable[[], bool]
 

@@ -20,12 +20,11 @@ from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, TopicId
 from pybroker.model.topics import CLUSTER_METADATA
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import CreateTopicsRequest, CreateTopicsResponse
 
 
-@frozen
-class CreateTopicsHandler:
+class CreateTopicsHandler(Value):
     topics: TopicsAdmin
     is_controller: Callable[[], bool]
     broker_config: Callable[[], BrokerConfig]

@@ -7,12 +7,11 @@
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DeleteGroupsRequest, DeleteGroupsResponse
 
 
-@frozen
-class DeleteGroupsHandler:
+class DeleteGroupsHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(self, ctx: RequestContext, request: DeleteGroupsRequest) -> DeleteGroupsResponse:  # noqa: ARG002

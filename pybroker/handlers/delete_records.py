@@ -18,7 +18,7 @@ from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicPartition
 from pybroker.model.topics import is_internal
-from pybroker.model.values import define, frozen
+from pybroker.model.values import State, Value
 from pybroker.protocol.messages import DeleteRecordsRequest, DeleteRecordsResponse
 from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas
@@ -29,8 +29,7 @@ from pybroker.storage.errors import StorageError
 HIGH_WATERMARK = -1
 
 
-@define(eq=False)
-class _Deletion:
+class _Deletion(State, eq=False):
     """What became of one partition; ``partition`` is None once nothing is left to wait for."""
 
     reply: DeleteRecordsResponse.DeleteRecordsPartitionResult
@@ -59,8 +58,7 @@ class _Deletion:
         self.partition = None
 
 
-@frozen
-class DeleteRecordsHandler:
+class DeleteRecordsHandler(Value):
     replicas: Replicas
 
     async def __call__(self, ctx: RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse:

@@ -14,15 +14,14 @@ from pybroker.handlers.context import RequestContext
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DeleteTopicsRequest, DeleteTopicsResponse
 
 FIRST_VERSION_WITH_DELETION_DISABLED = 3
 FIRST_VERSION_WITH_TOPIC_IDS = 6
 
 
-@frozen
-class DeleteTopicsHandler:
+class DeleteTopicsHandler(Value):
     topics: TopicsAdmin
     is_controller: Callable[[], bool]
     is_enabled: bool

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import (
     CreateAclsRequest,
     CreateAclsResponse,
@@ -23,8 +23,7 @@ UNKNOWN = 0
 """Of resource types, pattern types, operations and permissions."""
 
 
-@frozen
-class DescribeAclsHandler:
+class DescribeAclsHandler(Value):
     async def __call__(self, ctx: RequestContext, request: DescribeAclsRequest) -> DescribeAclsResponse:  # noqa: ARG002
         _refuse_unknown(
             (
@@ -40,8 +39,7 @@ class DescribeAclsHandler:
         )
 
 
-@frozen
-class ChangeAclsHandler:
+class ChangeAclsHandler(Value):
     """Refuses CreateAcls and DeleteAcls; the reply has one error for each thing asked."""
 
     async def __call__(

@@ -12,15 +12,14 @@ from pybroker.handlers.live_brokers import live_brokers
 from pybroker.model.acl import OPERATIONS_NOT_ASKED_FOR, ResourceType, every_operation_on
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_LEADER
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DescribeClusterRequest, DescribeClusterResponse
 
 BROKER_ENDPOINTS = 1
 CONTROLLER_ENDPOINTS = 2
 
 
-@frozen
-class DescribeClusterHandler:
+class DescribeClusterHandler(Value):
     async def __call__(self, ctx: RequestContext, request: DescribeClusterRequest) -> DescribeClusterResponse:
         if request.endpoint_type != BROKER_ENDPOINTS:
             return _wrong_endpoint_type(ctx, request.endpoint_type)

@@ -39,7 +39,7 @@ from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.features import GROUP_VERSION
 from pybroker.model.ids import BrokerId
 from pybroker.model.topics import topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DescribeConfigsRequest, DescribeConfigsResponse
 
 logger = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ Result = DescribeConfigsResponse.DescribeConfigsResult
 Entry = DescribeConfigsResponse.DescribeConfigsResourceResult
 
 
-@frozen
-class DescribeConfigsHandler:
+class DescribeConfigsHandler(Value):
     broker_id: BrokerId
     broker_config: Callable[[], BrokerConfig]
     publisher: Publisher

@@ -13,14 +13,13 @@ from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.acl import ResourceType, every_operation_on
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DescribeGroupsRequest, DescribeGroupsResponse
 
 FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND = 6
 
 
-@frozen
-class DescribeGroupsHandler:
+class DescribeGroupsHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(self, ctx: RequestContext, request: DescribeGroupsRequest) -> DescribeGroupsResponse:

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DescribeLogDirsRequest, DescribeLogDirsResponse
 from pybroker.replication.replicas import Replicas
 from pybroker.storage.log import Log
@@ -24,8 +24,7 @@ UNKNOWN_LAG = -1
 """Of a log whose partition is not served here."""
 
 
-@frozen
-class DescribeLogDirsHandler:
+class DescribeLogDirsHandler(Value):
     logs: LogManager
     replicas: Replicas
 

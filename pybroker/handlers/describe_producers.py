@@ -11,15 +11,14 @@ from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.model.topics import topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DescribeProducersRequest, DescribeProducersResponse
 from pybroker.replication.replicas import Replicas
 
 UNKNOWN_TOPIC = "This server does not host this topic-partition."
 
 
-@frozen
-class DescribeProducersHandler:
+class DescribeProducersHandler(Value):
     replicas: Replicas
 
     async def __call__(

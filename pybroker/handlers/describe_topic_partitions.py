@@ -15,12 +15,11 @@ from pybroker.model.acl import ResourceType, every_operation_on
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER
 from pybroker.model.topics import is_internal, topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse
 
 
-@frozen
-class DescribeTopicPartitionsHandler:
+class DescribeTopicPartitionsHandler(Value):
     max_partitions: int
 
     async def __call__(

@@ -7,12 +7,11 @@
 from pybroker.coordination.runtime.transactions import TransactionCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import DescribeTransactionsRequest, DescribeTransactionsResponse
 
 
-@frozen
-class DescribeTransactionsHandler:
+class DescribeTransactionsHandler(Value):
     transactions: TransactionCoordinator
 
     async def __call__(

@@ -17,7 +17,7 @@ from pybroker.metadata.image import ClusterImage, PartitionImage
 from pybroker.metadata.publisher import Publisher
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import ElectLeadersRequest, ElectLeadersResponse
 
 PREFERRED = 0
@@ -27,8 +27,7 @@ NOT_NEEDED = "Leader election not needed for topic partition."
 Outcomes = dict[TopicPartition, ApiError | None]
 
 
-@frozen
-class ElectLeadersHandler:
+class ElectLeadersHandler(Value):
     controller: ControllerApi
     publisher: Publisher
 

@@ -12,15 +12,14 @@ from pybroker.coordination.transaction.calls import TV_0, TV_2, EndCall, Produce
 from pybroker.handlers.context import RequestContext
 from pybroker.handlers.producer_errors import in_words_of
 from pybroker.model.errors import ApiError
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import EndTxnRequest, EndTxnResponse
 
 FIRST_VERSION_WITH_FENCED = 2
 FIRST_VERSION_THAT_BUMPS = 5
 
 
-@frozen
-class EndTxnHandler:
+class EndTxnHandler(Value):
     transactions: TransactionCoordinator
 
     async def __call__(self, ctx: RequestContext, request: EndTxnRequest) -> EndTxnResponse:

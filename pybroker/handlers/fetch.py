@@ -22,7 +22,7 @@ Left out: tiered storage.
 from collections.abc import Callable
 
 import trio
-from attrs import Factory
+from msgspec import field
 
 from pybroker.coordination.fetch_sessions import (
     FetchContext,
@@ -39,7 +39,7 @@ from pybroker.handlers.leader_hints import current_leader
 from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, BrokerId, TopicPartition
-from pybroker.model.values import define, frozen
+from pybroker.model.values import State, Value
 from pybroker.protocol.messages import FetchRequest, FetchResponse
 from pybroker.replication.fetched import FetchedData, Isolation
 from pybroker.replication.isr import FetchTimes
@@ -60,12 +60,11 @@ _NOT_LOOKED_FOR = (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC
 _LEADER_MOVED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
 
 
-@define
-class _Harvest:
+class _Harvest(State):
     """What one pass over the targets brought."""
 
-    replies: list[PartitionReply] = Factory(list)
-    slices: list[FileSlice] = Factory(list)
+    replies: list[PartitionReply] = field(default_factory=list)
+    slices: list[FileSlice] = field(default_factory=list)
     size: int = 0
     is_urgent: bool = False
     """Something that the client must hear of now, such as an error."""
@@ -75,8 +74,7 @@ class _Harvest:
             part.release()
 
 
-@frozen
-class FetchHandler:
+class FetchHandler(Value):
     replicas: Replicas
     sessions: FetchSessionCache
     max_bytes: int

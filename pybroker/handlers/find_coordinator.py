@@ -19,7 +19,7 @@ from pybroker.handlers.leader_hints import LeaderHint, current_leader
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
 from pybroker.model.topics import CONSUMER_OFFSETS, TRANSACTION_STATE
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import FindCoordinatorRequest, FindCoordinatorResponse
 
 FIRST_VERSION_WITH_SEVERAL_KEYS = 4
@@ -43,8 +43,7 @@ class CoordinatorType(IntEnum):
 _TOPICS = {CoordinatorType.GROUP: CONSUMER_OFFSETS, CoordinatorType.TRANSACTION: TRANSACTION_STATE}
 
 
-@frozen
-class FindCoordinatorHandler:
+class FindCoordinatorHandler(Value):
     auto_creation: AutoTopicCreation
 
     async def __call__(self, ctx: RequestContext, request: FindCoordinatorRequest) -> FindCoordinatorResponse:

@@ -6,12 +6,11 @@ Versions: 3 static members (KIP-345).
 from pybroker.coordination.group.calls import HeartbeatCall
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import HeartbeatRequest, HeartbeatResponse
 
 
-@frozen
-class HeartbeatHandler:
+class HeartbeatHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(self, ctx: RequestContext, request: HeartbeatRequest) -> HeartbeatResponse:  # noqa: ARG002

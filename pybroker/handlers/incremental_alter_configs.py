@@ -10,12 +10,11 @@
 from pybroker.controller.configs_admin import ConfigsAdmin, Wish
 from pybroker.handlers.alter_configs import checked_resource, error_of, named_twice
 from pybroker.handlers.context import RequestContext
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse
 
 
-@frozen
-class IncrementalAlterConfigsHandler:
+class IncrementalAlterConfigsHandler(Value):
     admin: ConfigsAdmin
 
     async def __call__(

@@ -18,14 +18,13 @@ from pybroker.handlers.context import RequestContext
 from pybroker.handlers.producer_errors import in_words_of
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_PRODUCER_EPOCH, NO_PRODUCER_ID
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import InitProducerIdRequest, InitProducerIdResponse
 
 FIRST_VERSION_WITH_FENCED = 4
 
 
-@frozen
-class InitProducerIdHandler:
+class InitProducerIdHandler(Value):
     producer_ids: ProducerIds
     transactions: TransactionCoordinator
 

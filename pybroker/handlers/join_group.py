@@ -11,7 +11,7 @@ from pybroker.coordination.group.calls import JoinCall, JoinReply
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import JoinGroupRequest, JoinGroupResponse
 
 FIRST_VERSION_WITH_REBALANCE_TIMEOUT = 1
@@ -20,8 +20,7 @@ FIRST_VERSION_WITH_NULL_PROTOCOL = 7
 FIRST_VERSION_WITH_SKIPPED_ASSIGNMENT = 9
 
 
-@frozen
-class JoinGroupHandler:
+class JoinGroupHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(self, ctx: RequestContext, request: JoinGroupRequest) -> JoinGroupResponse:

@@ -11,7 +11,7 @@ from pybroker.handlers.context import RequestContext
 from pybroker.metadata.config_changes import ConfigChanges
 from pybroker.model.errors import ErrorCode
 from pybroker.model.topics import topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import LeaderAndIsrRequest, LeaderAndIsrResponse
 from pybroker.replication.replicas import Replicas
 
@@ -19,8 +19,7 @@ FIRST_VERSION_BY_TOPIC = 2
 FIRST_VERSION_WITH_TOPIC_IDS = 5
 
 
-@frozen
-class LeaderAndIsrHandler:
+class LeaderAndIsrHandler(Value):
     replicas: Replicas
     configs: ConfigChanges
 

@@ -7,14 +7,13 @@ error is the request's. 5 reasons (KIP-800).
 from pybroker.coordination.group.calls import LeavingMember
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import LeaveGroupRequest, LeaveGroupResponse
 
 FIRST_VERSION_WITH_SEVERAL_MEMBERS = 3
 
 
-@frozen
-class LeaveGroupHandler:
+class LeaveGroupHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(self, ctx: RequestContext, request: LeaveGroupRequest) -> LeaveGroupResponse:

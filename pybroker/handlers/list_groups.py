@@ -8,12 +8,11 @@ an empty filter lets everything pass.
 
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import ListGroupsRequest, ListGroupsResponse
 
 
-@frozen
-class ListGroupsHandler:
+class ListGroupsHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(self, ctx: RequestContext, request: ListGroupsRequest) -> ListGroupsResponse:  # noqa: ARG002

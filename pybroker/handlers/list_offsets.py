@@ -19,7 +19,7 @@ from collections import Counter
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, UNKNOWN_OFFSET, Offset, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import ListOffsetsRequest, ListOffsetsResponse
 from pybroker.replication.fetched import Isolation
 from pybroker.replication.partition import Partition
@@ -40,8 +40,7 @@ DEBUGGING_REPLICA = -2
 NO_TIMESTAMP = -1
 
 
-@frozen
-class ListOffsetsHandler:
+class ListOffsetsHandler(Value):
     replicas: Replicas
 
     async def __call__(self, ctx: RequestContext, request: ListOffsetsRequest) -> ListOffsetsResponse:

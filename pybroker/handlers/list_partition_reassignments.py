@@ -9,12 +9,11 @@ from pybroker.handlers.alter_partition_reassignments import NOT_CONTROLLER
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse
 
 
-@frozen
-class ListPartitionReassignmentsHandler:
+class ListPartitionReassignmentsHandler(Value):
     controller: ControllerApi
 
     async def __call__(

@@ -14,12 +14,11 @@ from pybroker.coordination.transaction.calls import ListFilter, TransactionListi
 from pybroker.coordination.transaction.states import BY_WORD
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import ListTransactionsRequest, ListTransactionsResponse
 
 
-@frozen
-class ListTransactionsHandler:
+class ListTransactionsHandler(Value):
     transactions: TransactionCoordinator
 
     async def __call__(

@@ -24,7 +24,7 @@ from pybroker.model.acl import OPERATIONS_NOT_ASKED_FOR, ResourceType, every_ope
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER, ZERO_TOPIC_ID, BrokerId, TopicId
 from pybroker.model.topics import is_internal, topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import MetadataRequest, MetadataResponse
 
 FIRST_VERSION_WITH_TOPIC_IDS = 12
@@ -38,8 +38,7 @@ SHARED_REPLIES = 8
 """How many different replies are kept at a time, so that clients cannot fill the memory."""
 
 
-@frozen
-class MetadataHandler:
+class MetadataHandler(Value):
     auto_creation: AutoTopicCreation
 
     async def __call__(
@@ -157,8 +156,7 @@ def _cluster_operations(ctx: RequestContext, request: MetadataRequest) -> int:
     return OPERATIONS_NOT_ASKED_FOR
 
 
-@frozen
-class _View:
+class _View(Value):
     """What one client may see of the image: through its listener, in its version's terms."""
 
     image: ClusterImage

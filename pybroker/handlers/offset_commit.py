@@ -18,7 +18,7 @@ from pybroker.handlers.commit_replies import CommitReplies
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import OffsetCommitRequest, OffsetCommitResponse
 
 FIRST_VERSION_WITH_GROUPS = 1
@@ -31,8 +31,7 @@ LATEST_TIMESTAMP_MS = (1 << 63) - 1
 _new = tuple.__new__
 
 
-@frozen
-class OffsetCommitHandler:
+class OffsetCommitHandler(Value):
     """``max_metadata_length`` is that of ``offset.metadata.max.bytes``, for version 0."""
 
     groups: GroupCoordinator

@@ -9,12 +9,11 @@ from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import OffsetDeleteRequest, OffsetDeleteResponse
 
 
-@frozen
-class OffsetDeleteHandler:
+class OffsetDeleteHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(self, ctx: RequestContext, request: OffsetDeleteRequest) -> OffsetDeleteResponse:

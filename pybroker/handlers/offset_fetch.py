@@ -13,7 +13,7 @@ without partitions would mean that nothing was ever committed.
 
 from collections.abc import Mapping
 
-from attrs import field
+from msgspec import field
 
 from pybroker.coordination.group.calls import FetchCall, FetchedOffset, MemberEpoch
 from pybroker.coordination.old_offsets import OldOffsets
@@ -21,7 +21,7 @@ from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import OffsetFetchRequest, OffsetFetchResponse
 
 FIRST_VERSION_WITH_COORDINATOR = 1
@@ -30,14 +30,12 @@ FIRST_VERSION_WITH_SEVERAL_GROUPS = 8
 FIRST_VERSION_WITH_TOPIC_IDS = 10
 
 
-@frozen
-class _Found:
+class _Found(Value):
     error: ErrorCode
-    offsets: Mapping[TopicPartition, FetchedOffset] = field(factory=dict)
+    offsets: Mapping[TopicPartition, FetchedOffset] = field(default_factory=dict)
 
 
-@frozen
-class OffsetFetchHandler:
+class OffsetFetchHandler(Value):
     groups: GroupCoordinator
     old_offsets: OldOffsets
 

@@ -11,13 +11,12 @@ follower too.
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse
 from pybroker.replication.replicas import Replicas
 
 
-@frozen
-class OffsetForLeaderEpochHandler:
+class OffsetForLeaderEpochHandler(Value):
     replicas: Replicas
 
     async def __call__(

@@ -7,12 +7,13 @@ in the versions that they know: like Kafka's own brokers they ask without lookin
 import difflib
 from collections.abc import Iterable, Mapping
 
-from attrs import evolve, field
+from msgspec import field
+from msgspec.structs import replace
 
 from pybroker.handlers.routes import Route
 from pybroker.model.errors import StartupError
 from pybroker.model.personas import PERSONAS
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.apis import api_by_key
 
 Versions = tuple[int, int]
@@ -133,8 +134,7 @@ def _versions_of(persona: str) -> dict[int, Versions]:
     return found
 
 
-@frozen
-class Persona:
+class Persona(Value):
     """The limits of what clients see.
 
     Attributes:
@@ -143,7 +143,7 @@ class Persona:
     """
 
     versions: Mapping[int, Versions] | None = None
-    last: Mapping[int, int] = field(factory=dict)
+    last: Mapping[int, int] = field(default_factory=dict)
 
     def told(self, routes: Iterable[Route]) -> tuple[Route, ...]:
         """What ApiVersions lists."""
@@ -170,7 +170,7 @@ class Persona:
                 return None
             first, last = max(first, known[0]), min(last, known[1])
         last = min(last, self.last.get(route.key, last))
-        return evolve(route, min_version=first, max_version=last) if first <= last else None
+        return replace(route, min_version=first, max_version=last) if first <= last else None
 
 
 def persona_of(name: str | None, api_versions: Iterable[str]) -> Persona:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.replication.replica_selector import ReplicaSelector, ReplicaView
 
 if TYPE_CHECKING:  # app/warming.py says what is late
@@ -14,8 +14,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.replication.partition import Partition
 
 
-@frozen
-class PreferredReplica:
+class PreferredReplica(Value):
     """Looks among the in-sync replicas that the client can reach on the listener it came through."""
 
     broker_id: BrokerId

@@ -26,7 +26,7 @@ from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ApiError, CloseConnection, ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, Offset, TopicId, TopicPartition
 from pybroker.model.topics import is_internal
-from pybroker.model.values import define, frozen
+from pybroker.model.values import State, Value
 from pybroker.protocol.messages import ProduceRequest, ProduceResponse
 from pybroker.records.errors import InvalidRecords, NothingToAppend, UnfitForRequest
 from pybroker.records.header import is_transactional
@@ -63,8 +63,7 @@ _SAY_NOTHING_OF_THE_LOG = frozenset(
 ADMIN_CLIENT_ID = "__admin_client"
 
 
-@define
-class _Outcome:
+class _Outcome(State):
     """What became of one partition's batch. ``end_offset`` (exclusive) is what acks=-1 waits for, as long as
     the ``leadership`` in which it was appended lasts: a later one may have other records there."""
 
@@ -102,8 +101,7 @@ class _Outcome:
             self.reply.error_code = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
 
 
-@frozen
-class ProduceHandler:
+class ProduceHandler(Value):
     replicas: Replicas
     now_ms: Callable[[], int]
     verifier: TransactionVerifier

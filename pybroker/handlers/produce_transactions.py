@@ -7,14 +7,14 @@ end the transaction: the log's guard notices.
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field
+from msgspec import field
 
 from pybroker.coordination.runtime.verification import Support, TransactionVerifier
 from pybroker.coordination.transaction.calls import Producer
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import BatchHeader, is_transactional, read_batch_header
 from pybroker.replication.replicas import Replicas
@@ -34,8 +34,7 @@ _TRY_AGAIN = frozenset(
 NOT_ENOUGH_REPLICAS, which they try again without looking for other leaders."""
 
 
-@frozen
-class Confirmed:
+class Confirmed(Value):
     """What is known of the partitions of one request.
 
     Attributes:
@@ -43,8 +42,8 @@ class Confirmed:
         refusals: why a partition may not be written.
     """
 
-    guards: Mapping[TopicPartition, object] = field(factory=dict)
-    refusals: Mapping[TopicPartition, ApiError] = field(factory=dict)
+    guards: Mapping[TopicPartition, object] = field(default_factory=dict)
+    refusals: Mapping[TopicPartition, ApiError] = field(default_factory=dict)
 
 
 NOTHING_TO_CONFIRM = Confirmed()

@@ -16,7 +16,7 @@ from pybroker.handlers.metadata import MetadataHandler
 from pybroker.handlers.preferred_replica import PreferredReplica
 from pybroker.handlers.routes import Route
 from pybroker.handlers.update_metadata import UpdateMetadataHandler
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.replication.replica_selector import SELECTORS
 
 if TYPE_CHECKING:  # app/warming.py says what is late
@@ -43,8 +43,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.storage.log_manager import LogManager
 
 
-@frozen
-class Services:
+class Services(Value):
     """What handlers are made of."""
 
     broker_id: BrokerId

@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from pybroker.handlers.context import RequestContext
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class Handler(Protocol):
@@ -14,8 +14,7 @@ class Handler(Protocol):
     def __call__(self, context: RequestContext, request: Any, /) -> Awaitable[Any]: ...
 
 
-@frozen
-class Route:
+class Route(Value):
     """One API of the registry.
 
     Attributes:

@@ -7,15 +7,14 @@ Versions: up to 2 say once for all partitions whether they are deleted, and carr
 """
 
 from pybroker.handlers.context import RequestContext
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import StopReplicaRequest, StopReplicaResponse
 from pybroker.replication.replicas import Replicas
 
 FIRST_VERSION_WITH_STATES = 3
 
 
-@frozen
-class StopReplicaHandler:
+class StopReplicaHandler(Value):
     replicas: Replicas
 
     async def __call__(self, ctx: RequestContext, request: StopReplicaRequest) -> StopReplicaResponse:

@@ -9,14 +9,13 @@ from pybroker.coordination.group.calls import SyncCall, SyncReply
 from pybroker.coordination.runtime.groups import GroupCoordinator
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import SyncGroupRequest, SyncGroupResponse
 
 FIRST_VERSION_WITH_PROTOCOL = 5
 
 
-@frozen
-class SyncGroupHandler:
+class SyncGroupHandler(Value):
     groups: GroupCoordinator
 
     async def __call__(self, ctx: RequestContext, request: SyncGroupRequest) -> SyncGroupResponse:

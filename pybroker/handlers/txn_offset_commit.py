@@ -20,7 +20,7 @@ from pybroker.handlers.commit_replies import CommitReplies
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import TxnOffsetCommitRequest, TxnOffsetCommitResponse
 
 FIRST_VERSION_WITH_LOADING = 2
@@ -29,8 +29,7 @@ FIRST_VERSION_THAT_ADDS = 5
 FIRST_VERSION_WITH_TOPIC_IDS = 6
 
 
-@frozen
-class TxnOffsetCommitHandler:
+class TxnOffsetCommitHandler(Value):
     groups: GroupCoordinator
     verifier: TransactionVerifier
     now_ms: Callable[[], int]

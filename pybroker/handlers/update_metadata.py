@@ -13,7 +13,7 @@ from pybroker.metadata.publisher import Publisher
 from pybroker.model.endpoint import SecurityProtocol
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerEpoch, ControllerEpoch, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import UpdateMetadataRequest, UpdateMetadataResponse
 
 FIRST_VERSION_WITH_ENDPOINTS = 1
@@ -21,8 +21,7 @@ FIRST_VERSION_WITH_LISTENER_NAMES = 3
 FIRST_VERSION_BY_TOPIC = 5
 
 
-@frozen
-class UpdateMetadataHandler:
+class UpdateMetadataHandler(Value):
     publisher: Publisher
     refuse_order: Callable[[BrokerEpoch, ControllerEpoch], ErrorCode]
     on_deleted: Callable[[Sequence[TopicPartition]], None]

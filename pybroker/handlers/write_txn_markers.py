@@ -13,12 +13,11 @@ from pybroker.coordination.runtime.markers import TransactionMarkers
 from pybroker.handlers.context import RequestContext
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ProducerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.messages import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 
 
-@frozen
-class WriteTxnMarkersHandler:
+class WriteTxnMarkersHandler(Value):
     markers: TransactionMarkers
 
     async def __call__(self, ctx: RequestContext, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse:

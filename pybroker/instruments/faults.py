@@ -18,7 +18,7 @@ from pybroker.instruments import subjects
 from pybroker.instruments.seams import Answer
 from pybroker.model.errors import CloseConnection, ErrorCode
 from pybroker.model.ids import BrokerId, TopicId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.error_replies import TakenItems, error_response, take_items
 from pybroker.protocol.messages import FetchRequest
@@ -44,8 +44,7 @@ class Action(Enum):
     """From here on nothing of the connection is read or answered, and it stays open."""
 
 
-@frozen(kw_only=True)
-class FaultRule:
+class FaultRule(Value, kw_only=True):
     """Which requests fail, how, and how often. Patterns have ``*`` and ``?``.
 
     Attributes:

@@ -16,7 +16,7 @@ from pybroker.instruments.plain import plain_message
 from pybroker.instruments.seams import Answer
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import BrokerId
-from pybroker.model.values import define, frozen
+from pybroker.model.values import State, Value
 from pybroker.protocol.apis import api_by_key
 
 DEFAULT_ENTRIES = 10_000
@@ -34,8 +34,7 @@ class Status(Enum):
     """The connection ended instead of an answer."""
 
 
-@define
-class Entry:
+class Entry(State):
     """One request. The Journal alone writes it; ``request`` and ``response`` are plain data.
 
     Attributes:
@@ -62,8 +61,7 @@ class Entry:
     took_ms: float | None = None
 
 
-@frozen(kw_only=True)
-class Wanted:
+class Wanted(Value, kw_only=True):
     """Which entries are meant; what is None does not matter. ``topic``, ``group`` and ``client_id`` are
     patterns with ``*`` and ``?``; ``error`` is a name, ``after`` the number of an entry (exclusive)."""
 

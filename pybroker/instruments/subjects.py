@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from pybroker.model.ids import ZERO_TOPIC_ID, TopicId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.apis import ApiSpec
 from pybroker.protocol.error_replies import MIRRORS, Mirror
 from pybroker.protocol.message_classes import Message
@@ -22,8 +22,7 @@ _TRANSACTIONAL_ID_FIELDS = ("transactional_id", "v3_and_below_transactional_id")
 _PARTITION_FIELDS = ("partition_index", "index", "partition", "partition_id")
 
 
-@frozen
-class Part:
+class Part(Value):
     """One topic or partition that a request names; ``partition`` is None when the whole topic is meant."""
 
     topic: str | None

@@ -25,7 +25,7 @@ from pybroker.metadata.znodes import (
     LogDirEventNotificationZNode,
     MalformedZnode,
 )
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 EMBEDDED = "embedded"
 ZOOKEEPER = "zookeeper"
@@ -48,8 +48,7 @@ class CopyRefused(Exception):
     """The copy must not be made; the message is one line for the user."""
 
 
-@frozen
-class StoredNode:
+class StoredNode(Value):
     """What a copy looks at in a node. ``version`` counts how often its data was set."""
 
     data: bytes

@@ -6,16 +6,16 @@ A new image shares with the last one all that did not change, so encoded replies
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, field
+from msgspec import field
+from msgspec.structs import replace
 
 from pybroker.metadata.znodes import ConfigType, FeatureRange
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.ids import NO_LEADER, BrokerId, LeaderEpoch, TopicId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class BrokerInfo:
+class BrokerInfo(Value):
     """A live broker and where it listens."""
 
     broker_id: BrokerId
@@ -30,8 +30,7 @@ class BrokerInfo:
         return None
 
 
-@frozen
-class PartitionImage:
+class PartitionImage(Value):
     """Leadership of one partition. ``leader`` is -1 while there is none; lists are in Kafka's order."""
 
     index: int
@@ -49,8 +48,7 @@ class PartitionImage:
         return self.leader >= 0
 
 
-@frozen(eq=False)
-class TopicImage:
+class TopicImage(Value, eq=False):
     """One topic. ``partitions`` is in the order of the indexes; after a failed creation there may be gaps.
 
     ``cache`` is for whoever encodes this topic again and again: it lives and dies with this very object.
@@ -59,11 +57,10 @@ class TopicImage:
     name: str
     topic_id: TopicId
     partitions: Mapping[int, PartitionImage]
-    cache: dict[Any, Any] = field(factory=dict, repr=False)
+    cache: dict[Any, Any] = field(default_factory=dict)
 
 
-@frozen(eq=False)
-class ClusterImage:
+class ClusterImage(Value, eq=False):
     """Everything a request may ask about the cluster.
 
     ``brokers`` and ``topics`` come from the controller alone, ``configs`` and ``features`` from the store.
@@ -73,14 +70,14 @@ class ClusterImage:
     version: int = 0
     cluster_id: str = ""
     controller_id: BrokerId = NO_LEADER
-    brokers: Mapping[BrokerId, BrokerInfo] = field(factory=dict)
-    topics: Mapping[str, TopicImage] = field(factory=dict)
-    topic_names_by_id: Mapping[TopicId, str] = field(factory=dict)
-    configs: Mapping[tuple[ConfigType, str], Mapping[str, str]] = field(factory=dict)
-    features: Mapping[str, int] = field(factory=dict)
+    brokers: Mapping[BrokerId, BrokerInfo] = field(default_factory=dict)
+    topics: Mapping[str, TopicImage] = field(default_factory=dict)
+    topic_names_by_id: Mapping[TopicId, str] = field(default_factory=dict)
+    configs: Mapping[tuple[ConfigType, str], Mapping[str, str]] = field(default_factory=dict)
+    features: Mapping[str, int] = field(default_factory=dict)
     features_epoch: int = -1
-    broker_features: Mapping[BrokerId, Mapping[str, FeatureRange]] = field(factory=dict)
-    cache: dict[Any, Any] = field(factory=dict, repr=False)
+    broker_features: Mapping[BrokerId, Mapping[str, FeatureRange]] = field(default_factory=dict)
+    cache: dict[Any, Any] = field(default_factory=dict)
 
     def partition(self, topic_partition: TopicPartition) -> PartitionImage | None:
         """One partition, None if the controller told of none."""
@@ -98,4 +95,4 @@ class ClusterImage:
 
     def next(self, **changes: Any) -> "ClusterImage":
         """The image after a change."""
-        return evolve(self, version=self.version + 1, cache={}, **changes)
+        return replace(self, version=self.version + 1, cache={}, **changes)

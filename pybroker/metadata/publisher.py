@@ -7,7 +7,7 @@ from the store. Every change is one swap of ``current``, on the trio thread, and
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.metadata.image import BrokerInfo, ClusterImage, PartitionImage, TopicImage
 from pybroker.metadata.znodes import ConfigType, FeatureRange
@@ -130,7 +130,7 @@ class Publisher:
         if request.broker_epoch <= self._told_as:
             return self.current
         self._told_as = request.broker_epoch
-        return evolve(self.current, topics={}, topic_names_by_id={})
+        return replace(self.current, topics={}, topic_names_by_id={})
 
     def _swap(self, image: ClusterImage) -> None:
         old, self.current = self.current, image

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import TypeAlias
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 ANY_VERSION = -1
 """As an expected version: whatever the node's version is."""
@@ -76,8 +76,7 @@ class MultiFailed(StoreError):
         self.error = error
 
 
-@frozen
-class Stat:
+class Stat(Value):
     """What the store knows of a node besides its data. zxids order all changes; times are ms since 1970."""
 
     czxid: int
@@ -92,8 +91,7 @@ class Stat:
     num_children: int
 
 
-@frozen
-class Create:
+class Create(Value):
     """Creates a node. With ``sequential`` ten digits that count the parent's creations are appended."""
 
     path: str
@@ -102,8 +100,7 @@ class Create:
     sequential: bool = False
 
 
-@frozen
-class SetData:
+class SetData(Value):
     """Replaces the data of a node that is at ``version``."""
 
     path: str
@@ -111,16 +108,14 @@ class SetData:
     version: int = ANY_VERSION
 
 
-@frozen
-class Delete:
+class Delete(Value):
     """Removes a node without children that is at ``version``."""
 
     path: str
     version: int = ANY_VERSION
 
 
-@frozen
-class Check:
+class Check(Value):
     """Changes nothing; the multi goes through only if the node is at ``version``."""
 
     path: str

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.metadata.store import (
     ANY_VERSION,
@@ -28,13 +28,12 @@ from pybroker.metadata.store import (
     Stat,
     StoreError,
 )
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
 
 
-@frozen
-class Created:
+class Created(Value):
     """A node came into being. ``owner`` is the session of an ephemeral node, else 0."""
 
     path: str
@@ -42,16 +41,14 @@ class Created:
     owner: int
 
 
-@frozen
-class Updated:
+class Updated(Value):
     """A node's data was replaced; its version grows by one."""
 
     path: str
     data: bytes
 
 
-@frozen
-class Deleted:
+class Deleted(Value):
     """A node is gone."""
 
     path: str
@@ -60,8 +57,7 @@ class Deleted:
 Change: TypeAlias = Created | Updated | Deleted
 
 
-@frozen
-class Transaction:
+class Transaction(Value):
     """Changes that happen together. ``time_ms`` becomes the ctime or mtime of what they touch."""
 
     zxid: int
@@ -69,8 +65,7 @@ class Transaction:
     changes: tuple[Change, ...]
 
 
-@frozen
-class Fired:
+class Fired(Value):
     """Paths whose watches a transaction fires: those on a node's own state and those on its children."""
 
     data: tuple[str, ...]
@@ -118,8 +113,7 @@ class Node:
         )
 
 
-@frozen
-class _Head:
+class _Head(Value):
     """What deciding needs to know of a node: its state after the changes decided so far."""
 
     version: int
@@ -271,7 +265,7 @@ class Decider:
                 return self._create(op, session_id, overlay)
             case SetData(path, data, version):
                 head = self._expect(path, version, overlay)
-                overlay[path] = evolve(head, version=head.version + 1)
+                overlay[path] = replace(head, version=head.version + 1)
                 return Updated(path, data)
             case Delete(path, version):
                 return self._delete(path, version, overlay)
@@ -300,7 +294,7 @@ class Decider:
             raise NodeExists(path)
         if parent.owner:
             raise NoChildrenForEphemerals(path)
-        overlay[parent_path] = evolve(
+        overlay[parent_path] = replace(
             parent, creations=parent.creations + 1, num_children=parent.num_children + 1
         )
         owner = session_id if op.ephemeral else 0
@@ -317,7 +311,7 @@ class Decider:
         parent_path = split_path(path)[0]
         parent = self._head(parent_path, overlay)
         assert parent is not None
-        overlay[parent_path] = evolve(parent, num_children=parent.num_children - 1)
+        overlay[parent_path] = replace(parent, num_children=parent.num_children - 1)
         return Deleted(path)
 
     def _expect(self, path: str, version: int, overlay: _Overlay) -> _Head:

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class SecurityProtocol(IntEnum):
@@ -14,8 +14,7 @@ class SecurityProtocol(IntEnum):
     SASL_SSL = 3
 
 
-@frozen
-class Endpoint:
+class Endpoint(Value):
     """One address of one listener of a broker."""
 
     listener: str

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol import messages
 from pybroker.protocol.message_classes import Message
 from pybroker.protocol.specs import api_versions, file_index
@@ -13,8 +13,7 @@ CONTROLLED_SHUTDOWN: Final = 7
 API_VERSIONS: Final = 18
 
 
-@frozen
-class ApiSpec:
+class ApiSpec(Value):
     """One API as the specs know it; what this broker serves of it is the registry's business."""
 
     key: int

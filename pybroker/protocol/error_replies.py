@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from typing import Any, TypeAlias
 
-from attrs import field
+from msgspec import field
 
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.apis import ApiSpec
 from pybroker.protocol.message_classes import Message
 from pybroker.protocol.spec_model import FieldSpec
@@ -26,8 +26,7 @@ ITSELF = ""
 """Stands for the request's item itself, when its list holds plain names or numbers."""
 
 
-@frozen
-class Mirror:
+class Mirror(Value):
     """A list of the response that answers item by item for a list of the request.
 
     Attributes:
@@ -44,7 +43,7 @@ class Mirror:
     struct: str
     keys: Mapping[str, str]
     inner: "Mirror | None" = None
-    fixed: Mapping[str, Any] = field(factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     code: str = "error_code"
 
 
@@ -360,8 +359,7 @@ def _merge(mirror: Mirror, present: list[Any], items: Iterable[Any]) -> None:
             _merge(mirror.inner, getattr(present[place], inner), getattr(item, inner))
 
 
-@frozen
-class _Error:
+class _Error(Value):
     code: ErrorCode
     message: str | None
     response: type[Message]

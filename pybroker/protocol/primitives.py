@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from construct import Construct, ConstructError, Container, Renamed, Struct
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.errors import UnsupportedVersion
 
 MAX_TEXT_BYTES = 0x7FFF
@@ -248,8 +248,7 @@ class NullableStructure(WireFormat):
         return self.structure._build(obj, stream, context, path)
 
 
-@frozen
-class TaggedField:
+class TaggedField(Value):
     """A field that is written only when it differs from its default, under its tag."""
 
     tag: int
@@ -302,8 +301,7 @@ def _tag_of(field: TaggedField) -> int:
     return field.tag
 
 
-@frozen
-class AbsentField:
+class AbsentField(Value):
     """A field of the class that this version has no room for: read as its default; if it holds anything else,
     writing drops it when ignorable and refuses it otherwise."""
 

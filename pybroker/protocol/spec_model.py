@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 INTEGER_BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "int8": (-(2**7), 2**7 - 1),
@@ -28,8 +28,7 @@ class SpecError(ValueError):
     """A spec file breaks the format; the text names the file, the message and the field."""
 
 
-@frozen
-class VersionRange:
+class VersionRange(Value):
     """Versions ``first`` to ``last``, both inclusive; empty when ``last < first``."""
 
     first: int
@@ -56,8 +55,7 @@ class VersionRange:
 NO_VERSIONS: Final = VersionRange(0, -1)
 
 
-@frozen
-class FieldSpec:
+class FieldSpec(Value):
     """One field, in every version of its message."""
 
     name: str
@@ -84,16 +82,14 @@ class FieldSpec:
         return self.type not in PRIMITIVES
 
 
-@frozen
-class StructSpec:
+class StructSpec(Value):
     """A nested struct: its fields in wire order."""
 
     name: str
     fields: tuple[FieldSpec, ...]
 
 
-@frozen
-class MessageSpec:
+class MessageSpec(Value):
     """One message, in every version that Kafka 3.9 or a later release knows."""
 
     name: str
@@ -104,8 +100,7 @@ class MessageSpec:
     structs: Mapping[str, StructSpec]
 
 
-@frozen
-class ApiDefinition:
+class ApiDefinition(Value):
     """The two messages of one API key."""
 
     key: int
@@ -114,8 +109,7 @@ class ApiDefinition:
     response: MessageSpec
 
 
-@frozen
-class SpecFile:
+class SpecFile(Value):
     """What one file holds."""
 
     stem: str

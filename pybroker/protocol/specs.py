@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.spec_grammar import parse_file
 from pybroker.protocol.spec_model import (
     FILE_NAME,
@@ -55,8 +55,7 @@ _VERSION_LINES: Final = re.compile(
 )
 
 
-@frozen
-class ApiVersions:
+class ApiVersions(Value):
     """What dispatch has to know about an API before its first message: name, versions, flexible versions."""
 
     key: int

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.records.batch import iter_records
 from pybroker.records.builder import RecordBatchBuilder
 from pybroker.records.errors import InvalidRecords
@@ -26,8 +26,7 @@ class ControlRecordType(IntEnum):
     COMMIT = 1
 
 
-@frozen
-class EndTransactionMarker:
+class EndTransactionMarker(Value):
     """The end of a producer's transaction in one partition."""
 
     type: ControlRecordType

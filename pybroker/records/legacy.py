@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import Offset
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.records.batch import checked_pieces
 from pybroker.records.compression import DEFAULT_CEILING_BYTES, compress
 from pybroker.records.errors import InvalidRecords
@@ -128,8 +128,7 @@ def _broken() -> InvalidRecords:
     return InvalidRecords(ErrorCode.UNKNOWN_SERVER_ERROR, "the sizes in a message do not fit it")
 
 
-@frozen
-class InnerMessages:
+class InnerMessages(Value):
     """The messages inside a wrapper; each iteration reads them anew, one at a time."""
 
     _wrapper: Message

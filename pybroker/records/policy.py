@@ -2,10 +2,10 @@
 
 from enum import Enum, IntEnum
 
-from attrs import field
+from msgspec.structs import force_setattr
 
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.records.compression import DEFAULT_CEILING_BYTES
 from pybroker.records.header import CompressionType, TimestampType
 
@@ -35,8 +35,7 @@ class Origin(Enum):
     COORDINATOR = "coordinator"
 
 
-@frozen
-class ValidationPolicy:
+class ValidationPolicy(Value):
     """A topic's rules. Make one when its configuration changes, not per request."""
 
     level: ValidationLevel = ValidationLevel.STRUCTURE
@@ -65,25 +64,22 @@ class ValidationPolicy:
     topic_partition: TopicPartition | None = None
     """Only for the words of refusals."""
 
-    checks_structure: bool = field(init=False)
-    """Whether the lengths of the records are walked."""
+    checks_structure: bool = False
+    """Derived: whether the lengths of the records are walked."""
 
-    @checks_structure.default
-    def _derive_checks_structure(self) -> bool:
-        return self.level >= ValidationLevel.STRUCTURE
+    needs_full: bool = False
+    """Derived: whether every record is scanned whatever the level says."""
 
-    needs_full: bool = field(init=False)
-    """Whether every record is scanned whatever the level says."""
-
-    @needs_full.default
-    def _derive_needs_full(self) -> bool:
-        return (
+    def __post_init__(self) -> None:
+        force_setattr(self, "checks_structure", self.level >= ValidationLevel.STRUCTURE)
+        needs_full = (
             self.level >= ValidationLevel.FULL
             or self.compacted
             or self.timestamp_type is TimestampType.LOG_APPEND_TIME
             or self.before_max_ms != NO_BOUND_MS
             or self.after_max_ms != NO_BOUND_MS
         )
+        force_setattr(self, "needs_full", needs_full)
 
     @property
     def where(self) -> str:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import trio
-from attrs import field
+from msgspec import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.replication.cleaner_process import CleanerProcess
 from pybroker.replication.partition import Partition
 from pybroker.replication.replicas import Replicas
@@ -42,18 +42,17 @@ class _Aborted(Exception):
     """The log is no longer what the process was told of, or cannot be cleaned now."""
 
 
-@define(eq=False)
-class LogCleaner:
+class LogCleaner(State, eq=False):
     """The cleaner of one broker. Several rounds may run at once, each on logs of its own."""
 
     config: Callable[[], BrokerConfig]
     storage: StorageContext
     logs: LogManager
     replicas: Replicas
-    uncleanable: dict[TopicPartition, Log] = field(factory=dict)
+    uncleanable: dict[TopicPartition, Log] = field(default_factory=dict)
     """Logs that are left alone because a clean failed on what is in them."""
-    _in_progress: set[TopicPartition] = field(factory=set)
-    _rounds: dict[trio.CancelScope, trio.Event] = field(factory=dict)
+    _in_progress: set[TopicPartition] = field(default_factory=set)
+    _rounds: dict[trio.CancelScope, trio.Event] = field(default_factory=dict)
     _is_stopped: bool = False
 
     async def run_round(self) -> None:

@@ -4,21 +4,20 @@ import os
 import sys
 
 import trio
-from attrs import field
+from msgspec import field
 
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.storage.cleaning.job import Answer, CleanJob, decode_answer
 
 _MODULE = "pybroker.storage.cleaning.worker"
 _RECEIVE_BYTES = 65536
 
 
-@define(eq=False)
-class CleanerProcess:
+class CleanerProcess(State, eq=False):
     """Started with its first job. After :meth:`stop` it may be given another one."""
 
     _process: trio.Process | None = None
-    _received: bytearray = field(factory=bytearray)
+    _received: bytearray = field(default_factory=bytearray)
 
     @property
     def pid(self) -> int | None:

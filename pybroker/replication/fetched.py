@@ -4,7 +4,7 @@ from enum import IntEnum
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, Offset
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.replication.observers import Observers
 from pybroker.storage.leader_epochs import EpochEndOffset
 from pybroker.storage.segments import LogRead
@@ -30,8 +30,7 @@ class Isolation(IntEnum):
             raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"Unknown isolation level {level}") from None
 
 
-@frozen
-class FetchedData:
+class FetchedData(Value):
     """What a reader gets of one partition; offsets are those of the moment of reading."""
 
     read: LogRead

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pybroker.model.ids import BrokerEpoch, BrokerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.config.broker import BrokerConfig
@@ -21,8 +21,7 @@ if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.replication.throttle import ReplicationThrottle
 
 
-@frozen
-class FetcherPort:
+class FetcherPort(Value):
     """What fetchers know of the rest of the broker.
 
     Attributes:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, ZERO_TOPIC_ID, LeaderEpoch, Offset
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.protocol.messages import FetchResponse
 from pybroker.replication.leader_session import Asked
 from pybroker.replication.partition import Partition
@@ -32,8 +32,7 @@ class Progress(Enum):
     """It cannot go on until the controller says something new."""
 
 
-@define(eq=False)
-class Following:
+class Following(State, eq=False):
     """A partition that is copied from its leader, in one leader epoch.
 
     Attributes:

@@ -11,21 +11,19 @@ from enum import Enum
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import UNKNOWN_OFFSET, BrokerId, LeaderEpoch, Offset
-from pybroker.model.values import define, frozen
+from pybroker.model.values import State, Value
 
 IsEligible = Callable[[BrokerId], bool]
 """Whether a broker may be in an ISR: whether it is alive, as far as this broker knows."""
 
 
-@define
-class FetchTimes:
+class FetchTimes(State):
     """When a follower's fetch session was last used; its one writer is the session's connection."""
 
     last_ms: int = 0
 
 
-@define
-class Follower:
+class Follower(State):
     """One follower, by its fetches. Its one writer is the leader's :class:`Leadership`.
 
     Attributes:
@@ -69,8 +67,7 @@ class Follower:
         return self.log_end_offset == leader_end or now_ms - self.last_caught_up_ms <= max_lag_ms
 
 
-@frozen(eq=False)
-class Proposal:
+class Proposal(Value, eq=False):
     """A change of the ISR that the controller is asked for; two of them are never the same."""
 
     leader_epoch: LeaderEpoch
@@ -78,8 +75,7 @@ class Proposal:
     isr: tuple[BrokerId, ...]
 
 
-@frozen
-class Answer:
+class Answer(Value):
     """What the controller says: the state of the partition as it is now, or an error."""
 
     error: ErrorCode = ErrorCode.NONE

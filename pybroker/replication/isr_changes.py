@@ -15,7 +15,7 @@ import trio
 from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ZERO_TOPIC_ID, BrokerEpoch, BrokerId, TopicId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol import messages
 from pybroker.replication.peer import ControllerPort, PeerUnreachable
 
@@ -33,8 +33,7 @@ ANY_EPOCH: Final = -1
 """ISR members are sent without their broker epochs, as brokers with ZooKeeper do."""
 
 
-@frozen
-class _Change:
+class _Change(Value):
     partition: Partition
     proposal: Proposal
 

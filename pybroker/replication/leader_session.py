@@ -6,19 +6,18 @@ Kafka 3.9.
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field
+from msgspec import field
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import LeaderEpoch, Offset, TopicId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 NO_SESSION = 0
 INITIAL_EPOCH = 0
 _MAX_EPOCH = 0x7FFFFFFF
 
 
-@frozen
-class Asked:
+class Asked(Value):
     """What a follower asks of one partition."""
 
     topic_id: TopicId
@@ -28,14 +27,13 @@ class Asked:
     last_fetched_epoch: LeaderEpoch
 
 
-@frozen
-class SessionRequest:
+class SessionRequest(Value):
     """What the next fetch has to say: all partitions, or those that have changed."""
 
     session_id: int
     session_epoch: int
     asked: Mapping[TopicPartition, Asked]
-    forgotten: Mapping[TopicPartition, TopicId] = field(factory=dict)
+    forgotten: Mapping[TopicPartition, TopicId] = field(default_factory=dict)
 
 
 class LeaderSession:

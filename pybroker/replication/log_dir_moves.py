@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
-from attrs import field
+from msgspec import field
 
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.replication.disk import flush
 from pybroker.replication.storage_errors import api_error
 from pybroker.storage import names
@@ -43,8 +43,7 @@ PACE_STEP_MS = 1000
 """How soon a changed throttle is obeyed."""
 
 
-@define(eq=False)
-class LogDirMoves:
+class LogDirMoves(State, eq=False):
     """The moves of one broker; :meth:`run` never returns."""
 
     config: Callable[[], BrokerConfig]
@@ -53,11 +52,11 @@ class LogDirMoves:
     storage: StorageContext
     logs: LogManager
     replicas: Replicas
-    _waiting: dict[TopicPartition, Log] = field(factory=dict)
-    _copying: dict[TopicPartition, Log] = field(factory=dict)
-    _news: trio.Event = field(factory=trio.Event)
-    _scope: trio.CancelScope = field(factory=trio.CancelScope)
-    _ended: trio.Event = field(factory=trio.Event)
+    _waiting: dict[TopicPartition, Log] = field(default_factory=dict)
+    _copying: dict[TopicPartition, Log] = field(default_factory=dict)
+    _news: trio.Event = field(default_factory=trio.Event)
+    _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _ended: trio.Event = field(default_factory=trio.Event)
     _ahead_bytes: float = 0.0
     _paced_ms: int = 0
 

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
-from attrs import field
+from msgspec import field
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.replication.disk import flush
 from pybroker.storage.errors import StorageError
 
@@ -34,8 +34,7 @@ TRASH_INTERVAL_MS = 1000
 PRODUCER_EXPIRY_INTERVAL_MS = 600_000
 
 
-@frozen
-class Maintenance:
+class Maintenance(Value):
     """The jobs of one broker; :meth:`run` never returns.
 
     Attributes:
@@ -49,7 +48,7 @@ class Maintenance:
     logs: LogManager
     replicas: Replicas
     cleaner: Callable[[], LogCleaner]
-    at_work: list[str] = field(factory=list, init=False)
+    at_work: list[str] = field(default_factory=list)
     """The kinds of the jobs that run at this moment."""
 
     async def run(self) -> None:

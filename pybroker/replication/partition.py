@@ -8,7 +8,7 @@ changing it.
 import logging
 from collections.abc import Callable
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import (
@@ -24,7 +24,7 @@ from pybroker.model.ids import (
     TopicId,
     TopicPartition,
 )
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.records.header import NO_SEQUENCE
 from pybroker.records.policy import Origin
 from pybroker.records.validation import ValidatedBatch
@@ -43,8 +43,7 @@ logger = logging.getLogger(__name__)
 UNKNOWN_PARTITION_EPOCH = -1
 
 
-@frozen
-class PartitionState:
+class PartitionState(Value):
     """What the controller last said of a partition (one entry of LeaderAndIsr)."""
 
     leader: BrokerId = NO_LEADER
@@ -59,8 +58,7 @@ def _nobody_asks(_partition: "Partition", _proposal: Proposal) -> None:
     return
 
 
-@frozen
-class Surroundings:
+class Surroundings(Value):
     """What partitions know of the rest of the broker.
 
     Attributes:
@@ -387,7 +385,7 @@ class Partition(ReadablePartition):
         fetched = self._fetched(read, None)
         if offset == self.log.log_end_offset and broker_id in self.isr:
             follower.rests_with = times
-            return evolve(fetched, observers=self.observers)
+            return replace(fetched, observers=self.observers)
         return fetched
 
     def _note_fetch(

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol import messages
 from pybroker.protocol.apis import ApiSpec, api_by_key
 from pybroker.protocol.codec import MalformedMessage, decoder, encode
@@ -50,8 +50,7 @@ class ControllerPort(Protocol):
         """
 
 
-@frozen
-class PeerSettings:
+class PeerSettings(Value):
     """How a broker speaks to others.
 
     Attributes:

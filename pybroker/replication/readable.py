@@ -1,6 +1,6 @@
 """How far a partition may be seen, and what a reader gets of it."""
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, BrokerId, LeaderEpoch, Offset, TopicPartition
@@ -64,7 +64,7 @@ class ReadablePartition:
 
     def read_elsewhere(self, offset: Offset, broker_id: BrokerId) -> FetchedData:
         """Nothing, for a consumer that shall read from another replica."""
-        return evolve(self._fetched(LogRead(None, offset), None), preferred_replica=broker_id)
+        return replace(self._fetched(LogRead(None, offset), None), preferred_replica=broker_id)
 
     def end_offset_for_epoch(self, epoch: LeaderEpoch) -> EpochEndOffset:
         """Where the largest epoch at or below ``epoch`` ends (KIP-101)."""

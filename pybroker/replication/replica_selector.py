@@ -5,11 +5,10 @@ from typing import Final, TypeAlias
 
 from pybroker.config.consistency import REPLICA_SELECTORS
 from pybroker.model.ids import BrokerId, Offset
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class ReplicaView:
+class ReplicaView(Value):
     """A replica that has what the consumer asks for. ``behind_ms``: since when its leader has had more."""
 
     broker_id: BrokerId

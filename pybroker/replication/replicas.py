@@ -26,7 +26,7 @@ from pybroker.model.ids import (
     TopicPartition,
 )
 from pybroker.model.topics import topic_name_problem
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol import messages
 from pybroker.replication.storage_errors import api_error
 from pybroker.storage.errors import StorageError
@@ -44,8 +44,7 @@ PARTITIONS_SET_ASIDE = 100
 which stay, and hold no cycles."""
 
 
-@frozen
-class LeadershipChange:
+class LeadershipChange(Value):
     """A partition began or ceased to be led here."""
 
     partition: Partition

@@ -1,11 +1,9 @@
 """What a topic's configuration means to the rooms that obey it: the log, and the validation of records."""
 
-from attrs import fields
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import TopicConfig
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.records.header import CompressionType, TimestampType
 from pybroker.records.policy import ValidationLevel, ValidationPolicy
 from pybroker.storage.log_config import LogConfig
@@ -22,8 +20,7 @@ _CODECS = {
 _TIMESTAMP_TYPES = {"CreateTime": TimestampType.CREATE_TIME, "LogAppendTime": TimestampType.LOG_APPEND_TIME}
 
 
-@frozen
-class PartitionSettings:
+class PartitionSettings(Value):
     """The settings of one partition, made anew whenever its topic's configuration changes."""
 
     topic: TopicConfig
@@ -37,7 +34,7 @@ def partition_settings(tp: TopicPartition, topic: TopicConfig, broker: BrokerCon
 
 def log_config(topic: TopicConfig) -> LogConfig:
     """The part that the log obeys; the names are the same, but for the age at which a segment is closed."""
-    values = {field.name: getattr(topic, field.name) for field in fields(LogConfig)}
+    values = {name: getattr(topic, name) for name in LogConfig.__struct_fields__}
     return LogConfig(**{**values, "segment_ms": topic.max_segment_ms})
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 import trio
-from attrs import field
+from msgspec import field
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class ServerSettings:
+class ServerSettings(Value):
     """What the configuration says about the wire; the names are Kafka's keys in snake_case.
 
     Attributes:
@@ -32,7 +31,7 @@ class ServerSettings:
     connections_max_idle_ms: int = 600_000
     max_connections: int = 2**31 - 1
     max_connections_per_ip: int = 2**31 - 1
-    max_connections_per_ip_overrides: Mapping[str, int] = field(factory=dict)
+    max_connections_per_ip_overrides: Mapping[str, int] = field(default_factory=dict)
     socket_send_buffer_bytes: int = -1
     socket_receive_buffer_bytes: int = -1
     socket_listen_backlog_size: int = 50

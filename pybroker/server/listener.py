@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import trio
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.handlers.context import ConnectionState
 from pybroker.instruments.metrics import ServerMetrics
@@ -367,7 +367,7 @@ class Server:
         try:
             for endpoint in self._wanted:
                 sockets = bind(endpoint, self.settings.socket_listen_backlog_size)
-                bound = evolve(endpoint, port=sockets[0].getsockname()[1])
+                bound = replace(endpoint, port=sockets[0].getsockname()[1])
                 tls = self._tls.get(endpoint.listener)
                 self.listeners[endpoint.listener] = Listener(bound, sockets, self, tls)
         except CannotListen:

@@ -9,15 +9,14 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 FORCE_FALLBACKS = "PYBROKER_FORCE_FALLBACKS"
 
 SendFile: TypeAlias = Callable[[int, int, int, int], int]
 
 
-@frozen
-class Platform:
+class Platform(Value):
     """The calls to use.
 
     Attributes:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from attrs import Factory, field
+from msgspec import field
 
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.storage.files import Files, system_files
 from pybroker.storage.handles import HandlePool, default_handle_limit
 from pybroker.storage.names import DELETED
@@ -91,21 +91,20 @@ def _ignore_cut(_log: "Log") -> None:
     return
 
 
-@define(eq=False)
-class StorageContext:
+class StorageContext(State, eq=False):
     """Shared by all logs of a broker; built once.
 
     ``on_failure(log_dir, error)`` is told of a disk failure before ``LogDirFailed`` is raised.
     """
 
     now_ms: Callable[[], int]
-    files: Files = field(factory=system_files)
-    handles: HandlePool = field(
-        default=Factory(lambda self: HandlePool(self.files, default_handle_limit()), takes_self=True)
-    )
-    index_cache: IndexCache = field(factory=IndexCache)
-    trash: Trash = field(factory=Trash)
-    sealed: set[TopicPartition] = field(factory=set)
+    files: Files = field(default_factory=system_files)
+    handle_limit: int = field(default_factory=default_handle_limit)
+    """How many ``.log`` files may be open at once."""
+    handles: HandlePool = None  # type: ignore[assignment]  # made of the two above
+    index_cache: IndexCache = field(default_factory=IndexCache)
+    trash: Trash = field(default_factory=Trash)
+    sealed: set[TopicPartition] = field(default_factory=set)
     """Whose logs have rolled: what was sealed waits to be made durable, so that recovery need not read it."""
     on_failure: Callable[[str, OSError], None] = _ignore_failure
     on_cut: "Callable[[Log], None]" = _ignore_cut
@@ -113,8 +112,11 @@ class StorageContext:
     producer_id_expiration_ms: int = 86_400_000
     transaction_verification: bool = False
     """Whether a transaction's first batch needs a guard (``transaction.partition.verification.enable``)."""
-    random: Random = field(factory=Random)
+    random: Random = field(default_factory=Random)
     """For the roll jitter only."""
+
+    def __post_init__(self) -> None:
+        self.handles = HandlePool(self.files, self.handle_limit)
 
     def trash_renamed(self, paths: list[str], delay_ms: int) -> None:
         """Files that carry the ``.deleted`` suffix already: unlink them after the delay."""

@@ -2,10 +2,10 @@
 
 import logging
 
-from attrs import Factory
+from msgspec import field
 
 from pybroker.model.ids import Offset
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.storage import names
 from pybroker.storage.batch_scan import scan_headers
 from pybroker.storage.files import Files
@@ -14,15 +14,14 @@ from pybroker.storage.handles import join
 logger = logging.getLogger(__name__)
 
 
-@define(eq=False)
-class DirectoryContent:
+class DirectoryContent(State, eq=False):
     """The files of a partition: base offset and size of each ``.log`` in order, and which others exist."""
 
-    logs: list[tuple[Offset, int]] = Factory(list)
-    indexes: set[Offset] = Factory(set)
-    time_indexes: set[Offset] = Factory(set)
-    txn_indexes: set[Offset] = Factory(set)
-    snapshots: set[Offset] = Factory(set)
+    logs: list[tuple[Offset, int]] = field(default_factory=list)
+    indexes: set[Offset] = field(default_factory=set)
+    time_indexes: set[Offset] = field(default_factory=set)
+    txn_indexes: set[Offset] = field(default_factory=set)
+    snapshots: set[Offset] = field(default_factory=set)
     leftovers: bool = False
     """Whether there are ``.deleted``, ``.cleaned``, ``.swap`` or ``.tmp`` files."""
 

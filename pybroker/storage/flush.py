@@ -4,15 +4,14 @@ another."""
 from collections.abc import Sequence
 
 from pybroker.model.ids import Offset
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.storage import checkpoints
 from pybroker.storage.files import Files
 from pybroker.storage.leader_epochs import EpochEntry
 from pybroker.storage.recovery import sync_file
 
 
-@frozen
-class FlushJob:
+class FlushJob(Value):
     """Everything before ``offset`` is durable once :meth:`run` has returned."""
 
     files: Files

@@ -1,12 +1,11 @@
 """The topic configuration values that the log itself obeys."""
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
-@frozen
-class LogConfig:
+class LogConfig(Value):
     """One topic's settings. Defaults are Kafka 3.9's topic defaults. -1 in a retention means no limit."""
 
     segment_bytes: int = 1 << 30

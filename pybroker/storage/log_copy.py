@@ -4,9 +4,9 @@ Everything here is short and synchronous; who moves a log decides when the next 
 Source: ``ReplicaAlterLogDirsThread`` of Kafka 3.9 (KIP-113).
 """
 
-from attrs import field
+from msgspec import field
 
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.records.header import BatchHeader, read_batch_header
 from pybroker.records.layout import BATCH_HEADER_BYTES
 from pybroker.storage.leader_epochs import UNKNOWN_EPOCH_END
@@ -17,8 +17,7 @@ PIECE_BYTES = 256 * 1024
 """How much is copied at a time: appending it holds the thread for some milliseconds at most."""
 
 
-@define(eq=False)
-class LogCopy:
+class LogCopy(State, eq=False):
     """``copy`` becomes what ``source`` is; only this object writes to it.
 
     Every method may raise what :class:`Log` raises: ``LogDirFailed`` of either, and ``DiskFull`` or

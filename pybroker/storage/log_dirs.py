@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from pybroker.model.ids import Offset, TopicPartition
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.storage import checkpoints
 from pybroker.storage.context import StorageContext
 from pybroker.storage.dir_lock import DirectoryLock
@@ -21,8 +21,7 @@ from pybroker.storage.meta_properties import (
 logger = logging.getLogger(__name__)
 
 
-@define(eq=False)
-class LogDir:
+class LogDir(State, eq=False):
     """One log directory. ``error`` says why it is offline."""
 
     path: str

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pybroker.model.ids import LeaderEpoch, Offset, TopicId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.records.header import BatchHeader
 from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
@@ -23,8 +23,7 @@ from pybroker.storage.segments import Segments
 _NEVER = 1 << 63
 
 
-@frozen
-class LoadedState:
+class LoadedState(Value):
     """What opening a directory found out."""
 
     segments: Segments

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import Factory
+from msgspec import field
 
-from pybroker.model.values import define, frozen
+from pybroker.model.values import State, Value
 from pybroker.storage import checkpoints, names
 from pybroker.storage.errors import LogDirUnusable
 from pybroker.storage.handles import join
@@ -34,8 +34,7 @@ WORKER_BYTES = 256 << 20
 _IGNORED_TOPIC = "__cluster_metadata"
 
 
-@frozen
-class LoadProgress:
+class LoadProgress(Value):
     """How far loading is, for a progress bar or log lines."""
 
     log_dir: str
@@ -45,8 +44,7 @@ class LoadProgress:
     """Whether the last stop was unclean, so that records are checked."""
 
 
-@define(eq=False)
-class FoundPartition:
+class FoundPartition(State, eq=False):
     """A partition's directory that is to be opened."""
 
     log_dir: LogDir
@@ -58,12 +56,11 @@ class FoundPartition:
     is_clean: bool
 
 
-@define(eq=False)
-class LoadedLogs:
+class LoadedLogs(State, eq=False):
     """The logs that are open, by partition."""
 
-    current: dict[TopicPartition, Log] = Factory(dict)
-    future: dict[TopicPartition, Log] = Factory(dict)
+    current: dict[TopicPartition, Log] = field(default_factory=dict)
+    future: dict[TopicPartition, Log] = field(default_factory=dict)
 
 
 class LogLoading(LogDirs):

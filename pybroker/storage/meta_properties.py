@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.storage import names
 from pybroker.storage.errors import LogDirUnusable
 from pybroker.storage.files import Files
@@ -17,8 +17,7 @@ _PLAIN_LINE = re.compile(r"#.*|[\w.]+=[\w.-]*", re.ASCII)
 """What Kafka and this broker write: comments, and names with values that need no escapes."""
 
 
-@frozen
-class MetaProperties:
+class MetaProperties(Value):
     """What a directory says about its owner; None where it says nothing."""
 
     broker_id: int | None = None

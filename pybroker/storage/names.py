@@ -4,7 +4,7 @@ import uuid
 from enum import StrEnum
 
 from pybroker.model.ids import Offset, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 LOG = ".log"
 INDEX = ".index"
@@ -38,8 +38,7 @@ class DirectoryKind(StrEnum):
     FUTURE = "-future"
 
 
-@frozen
-class PartitionDirectory:
+class PartitionDirectory(Value):
     """A parsed directory name. The topic of a -delete or -stray name may have been cut to fit."""
 
     topic_partition: TopicPartition

@@ -9,14 +9,14 @@ import logging
 from collections.abc import Callable
 
 from pybroker.model.ids import Offset, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.storage import checkpoints, names
 from pybroker.storage.bulk_read import whole_batches
 from pybroker.storage.context import StorageContext
 from pybroker.storage.directory import DirectoryContent, read_directory, tidy_directory
 from pybroker.storage.errors import CorruptFile
 from pybroker.storage.files import Files
-from pybroker.storage.handles import HandlePool, join
+from pybroker.storage.handles import join
 from pybroker.storage.leader_epochs import LeaderEpochs
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.producer_snapshot import decode_snapshot, encode_snapshot
@@ -27,8 +27,7 @@ from pybroker.storage.segment_check import SegmentCheck
 logger = logging.getLogger(__name__)
 
 
-@frozen
-class RecoveryReport:
+class RecoveryReport(Value):
     """What a recovery found. ``truncated_bytes`` were cut because nothing valid could follow."""
 
     segments_recovered: int
@@ -60,7 +59,7 @@ def recover_partition(
     Raises:
         OSError: the disk failed.
     """
-    context = StorageContext(now_ms=lambda: now_ms, files=files, handles=HandlePool(files, 16))
+    context = StorageContext(now_ms=lambda: now_ms, files=files, handle_limit=16)
     tidy_directory(files, directory)
     content = read_directory(files, directory)
     place = LogPlace(directory)

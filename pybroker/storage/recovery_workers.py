@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TypeAlias
 
-from attrs import asdict
+from msgspec import convert, to_builtins
 
 from pybroker.model.ids import Offset, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.storage.files import system_files
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.recovery import RecoveryReport, recover_partition
@@ -27,8 +27,7 @@ Outcome: TypeAlias = RecoveryReport | OSError | None
 """What became of a task; None when its worker died, so that it has to be done again."""
 
 
-@frozen
-class RecoveryTask:
+class RecoveryTask(Value):
     """One partition's directory that must be recovered; as :func:`recover_partition` takes it."""
 
     directory: str
@@ -43,15 +42,12 @@ class RecoveryTask:
 
     def encode(self) -> str:
         """One line."""
-        return json.dumps(asdict(self))
+        return json.dumps(to_builtins(self))
 
     @classmethod
     def decode(cls, line: str) -> "RecoveryTask":
         """The inverse of :meth:`encode`."""
-        fields = json.loads(line)
-        topic, partition = fields.pop("topic_partition")
-        config = LogConfig(**fields.pop("config"))
-        return cls(topic_partition=TopicPartition(topic, partition), config=config, **fields)
+        return convert(json.loads(line), cls)
 
     def run(self) -> RecoveryReport:
         """Recovers, here and now.
@@ -132,7 +128,7 @@ def main() -> None:
     for line in sys.stdin:
         task = RecoveryTask.decode(line)
         try:
-            answer: dict[str, object] = asdict(task.run())
+            answer = to_builtins(task.run())
         except OSError as error:
             answer = {"errno": error.errno, "error": error.strerror}
         print(json.dumps(answer), flush=True)

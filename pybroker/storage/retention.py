@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from pybroker.model.ids import Offset
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class DeletionReason(StrEnum):
@@ -16,8 +16,7 @@ class DeletionReason(StrEnum):
     TIME = "they are older than retention.ms"
 
 
-@frozen
-class SegmentFacts:
+class SegmentFacts(Value):
     """What retention looks at. ``end_offset`` is exclusive; ``largest_timestamp_ms`` falls back to the
     file's age."""
 
@@ -27,8 +26,7 @@ class SegmentFacts:
     largest_timestamp_ms: int
 
 
-@frozen
-class RetentionPolicy:
+class RetentionPolicy(Value):
     """Limits in ms and bytes; -1 is none. With ``delete`` false only the log start offset counts."""
 
     delete: bool

@@ -7,7 +7,7 @@ it always keeps is its size and, once known, its largest timestamp.
 from collections.abc import Iterable, Iterator
 
 from pybroker.model.ids import Offset
-from pybroker.model.values import define
+from pybroker.model.values import State
 from pybroker.records.header import BatchHeader
 from pybroker.records.layout import LOG_OVERHEAD_BYTES
 from pybroker.storage import names
@@ -24,8 +24,7 @@ from pybroker.storage.transaction_index import TransactionIndex
 MAX_RELATIVE_OFFSET = 0x7FFFFFFF
 
 
-@define(eq=False)
-class LogPlace:
+class LogPlace(State, eq=False):
     """Where a log lives. Shared by its segments, so that renaming the directory is one assignment."""
 
     path: str

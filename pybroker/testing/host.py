@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 import trio.testing
-from attrs import field
+from msgspec import field
 
 from pybroker.app.broker import Broker
 from pybroker.config.broker import BrokerConfig
@@ -31,7 +31,7 @@ from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
 from pybroker.metadata.store import SetData
 from pybroker.metadata.znodes import BrokerIdZNode, ClusterIdZNode, ProducerIdBlockZNode
 from pybroker.model.ids import BrokerId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.testing.disks import TroubledFiles
 from pybroker.testing.ports import PortLease
 from pybroker.testing.prompt import prompt
@@ -47,8 +47,7 @@ TEST_PROFILE: Mapping[str, str] = {
 """What differs from Kafka's defaults, so that tests need not wait. Replication factors follow the brokers."""
 
 
-@frozen(kw_only=True)
-class HostSettings:
+class HostSettings(Value, kw_only=True):
     """How a cluster of brokers in one process is set up.
 
     Attributes:
@@ -67,7 +66,7 @@ class HostSettings:
     ports: tuple[int, ...] = ()
     host: str = "127.0.0.1"
     racks: tuple[str, ...] = ()
-    properties: Mapping[str, str] = field(factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
     log_dirs: int = 1
     folder: Path | None = None
     snapshot: Path | None = None

@@ -3,15 +3,15 @@
 from enum import Enum
 from typing import Any
 
-from attrs import fields, has
+from msgspec import Struct
 
 from pybroker.instruments.plain import plain_bytes
 
 
 def plain_value(value: Any) -> Any:
-    """Attrs values as dictionaries, tuples as lists, enums by value, bytes as text."""
-    if has(type(value)):
-        return {field.name: plain_value(getattr(value, field.name)) for field in fields(type(value))}
+    """Values as dictionaries, tuples as lists, enums by value, bytes as text."""
+    if isinstance(value, Struct):
+        return {name: plain_value(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):

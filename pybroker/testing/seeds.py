@@ -4,39 +4,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field
+from msgspec import field
 
 from pybroker.control.reading import BadInput, dotted, read
 from pybroker.control.reading import Path as Place
 from pybroker.instruments.faults import FaultRule
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen(kw_only=True)
-class SeedRecord:
+class SeedRecord(Value, kw_only=True):
     """One record; texts travel as UTF-8. Without a partition records go to one after the other; without a
     time they have the broker's."""
 
     value: str | None = None
     key: str | None = None
-    headers: Mapping[str, str] = field(factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     partition: int | None = None
     timestamp_ms: int | None = None
 
 
-@frozen(kw_only=True)
-class SeedTopic:
+class SeedTopic(Value, kw_only=True):
     """One topic; what is not given is the broker's default."""
 
     name: str
     partitions: int | None = None
     replication_factor: int | None = None
-    configs: Mapping[str, str] = field(factory=dict)
+    configs: Mapping[str, str] = field(default_factory=dict)
     records: tuple[SeedRecord, ...] = ()
 
 
-@frozen(kw_only=True)
-class SeedOffset:
+class SeedOffset(Value, kw_only=True):
     """One committed offset of a group."""
 
     group: str
@@ -46,8 +43,7 @@ class SeedOffset:
     metadata: str = ""
 
 
-@frozen(kw_only=True)
-class Seed:
+class Seed(Value, kw_only=True):
     """What there is at the beginning, and again after each reset."""
 
     topics: tuple[SeedTopic, ...] = ()

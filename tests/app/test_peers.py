@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from attrs import define, field
+from msgspec import field
 
 from pybroker.app.peers import TransactionPeers
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ApiError, ErrorCode
+from pybroker.model.values import State
 from pybroker.protocol.codec import encode
 from pybroker.protocol.headers import decode_request_header
 from pybroker.protocol.messages import (
@@ -27,13 +28,12 @@ SETTINGS = PeerSettings(client_id="1", min_backoff_s=0.01)
 API_VERSIONS, ADD_PARTITIONS, WRITE_MARKERS = 18, 24, 27
 
 
-@define
-class OtherBroker:
+class OtherBroker(State):
     """Answers what transactions ask; knows WriteTxnMarkers up to ``markers_version``."""
 
     markers_version: int
-    endpoint: Endpoint = field(init=False)
-    asked: list[tuple[int, int, int]] = field(factory=list)
+    endpoint: Endpoint = None  # made below
+    asked: list[tuple[int, int, int]] = field(default_factory=list)
     """(connection, API, version) of each request but ApiVersions."""
     connections: int = 0
     ended: int = 0

@@ -4,7 +4,6 @@ import types
 import typing
 from collections.abc import Mapping
 
-import attrs
 import pytest
 
 from pybroker.config.broker import BrokerConfig
@@ -35,14 +34,14 @@ DERIVED = {
 def test_every_attribute_has_the_type_of_its_key() -> None:
     hints = typing.get_type_hints(BrokerConfig)
     key_of = {name.replace(".", "_"): row for name, row in broker_keys.items()}
-    for field in attrs.fields(BrokerConfig):
-        if field.name in DERIVED:
+    for name in BrokerConfig.__struct_fields__:
+        if name in DERIVED:
             continue
-        row = key_of[field.name]
+        row = key_of[name]
         expected: object = PYTHON_TYPE[row.type]
         if row.default is None:
             expected = typing.cast("type", expected) | types.NoneType
-        assert hints[field.name] == expected, field.name
+        assert hints[name] == expected, name
 
 
 def test_without_properties_the_table_speaks() -> None:

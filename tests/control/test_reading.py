@@ -5,9 +5,10 @@ from enum import Enum
 from typing import Any
 
 import pytest
-from attrs import field, frozen
+from msgspec import field
 
 from pybroker.control.reading import BadInput, read, schema
+from pybroker.model.values import Value
 
 
 class Colour(Enum):
@@ -15,19 +16,17 @@ class Colour(Enum):
     BLACK = "black"
 
 
-@frozen(kw_only=True)
-class Leaf:
+class Leaf(Value, kw_only=True):
     name: str
     grams: float = 1.0
     colour: Colour | None = None
 
 
-@frozen(kw_only=True)
-class Tea:
+class Tea(Value, kw_only=True):
     """A cup of it."""
 
     leaves: tuple[Leaf, ...] = ()
-    labels: Mapping[str, str] = field(factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     steeps: int = 3
     is_hot: bool = True
     anything: Any = None

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
-from attrs import define, field
+from msgspec import field
 
 from pybroker.controller.api import ControllerApi
 from pybroker.controller.channels import ChannelBroken, ControlRequest, ControlResponse
@@ -19,6 +19,7 @@ from pybroker.metadata.znodes import BrokerIdZNode, PartitionStateZNode
 from pybroker.model.endpoint import Endpoint
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import State
 from pybroker.protocol import codec
 from pybroker.protocol.messages import (
     LeaderAndIsrRequest,
@@ -38,27 +39,28 @@ def through_the_wire(message, version):
     return codec.decode_exactly(type(message), version, codec.encode(message, version))
 
 
-@define(eq=False)
-class FakeBroker:
+class FakeBroker(State, eq=False):
     """Does what it is told, and checks who tells it."""
 
     cluster: "FakeCluster"
     broker_id: int
     rack: str | None = None
-    session: EmbeddedSession = field(init=False)
-    publisher: Publisher = field(factory=Publisher)
-    controller: Controller = field(init=False)
-    api: ControllerApi = field(init=False)
-    admin: TopicsAdmin = field(init=False)
+    session: EmbeddedSession = None  # made below
+    publisher: Publisher = field(default_factory=Publisher)
+    controller: Controller = None  # made below
+    api: ControllerApi = None  # made below
+    admin: TopicsAdmin = None  # made below
     epoch: int = -1
     controller_epoch: int = 0
     is_up: bool = True
-    replicas: dict[TopicPartition, LeaderAndIsrRequest.LeaderAndIsrPartitionState] = field(factory=dict)
-    deleted: list[TopicPartition] = field(factory=list)
-    failed_disks: set[TopicPartition] = field(factory=set)
-    orders: list[ControlRequest] = field(factory=list)
-    refused: list[ControlRequest] = field(factory=list)
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    replicas: dict[TopicPartition, LeaderAndIsrRequest.LeaderAndIsrPartitionState] = field(
+        default_factory=dict
+    )
+    deleted: list[TopicPartition] = field(default_factory=list)
+    failed_disks: set[TopicPartition] = field(default_factory=set)
+    orders: list[ControlRequest] = field(default_factory=list)
+    refused: list[ControlRequest] = field(default_factory=list)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     @property
     def node(self) -> BrokerIdZNode:
@@ -200,15 +202,14 @@ class FakeChannel:
         await trio.lowlevel.checkpoint()
 
 
-@define(eq=False)
-class FakeCluster:
+class FakeCluster(State, eq=False):
     """Some brokers on one embedded store."""
 
     store: EmbeddedStore
     nursery: trio.Nursery
     clock: ManualClock
-    brokers: dict[int, FakeBroker] = field(factory=dict)
-    cut: set[int] = field(factory=set)
+    brokers: dict[int, FakeBroker] = field(default_factory=dict)
+    cut: set[int] = field(default_factory=set)
     unclean: bool = False
 
     def connect(self, broker: BrokerIdZNode) -> FakeChannel:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 import trio.testing
-from attrs import evolve
 from kazoo.client import KazooClient
+from msgspec.structs import replace
 
 from interop.support.zookeeper import ZooKeeperServer
 from pybroker.metadata.embedded import EmbeddedSession, EmbeddedStore
@@ -114,7 +114,7 @@ def chroot_settings(server: ZooKeeperServer, **changes: object) -> ZooKeeperSett
         session_timeout_ms=4_000,
         connection_timeout_ms=10_000,
     )
-    return evolve(settings, **changes)
+    return replace(settings, **changes)
 
 
 @asynccontextmanager

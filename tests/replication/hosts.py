@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import define, field
+from msgspec import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import TopicConfig
 from pybroker.model.ids import BrokerId, TopicId, TopicPartition
+from pybroker.model.values import State
 from pybroker.records.builder import RecordBatchBuilder
 from pybroker.records.validation import ValidatedBatch, validate_produce
 from pybroker.replication.partition import Partition, PartitionState, open_partition
@@ -35,21 +36,20 @@ def batch(*values: bytes) -> ValidatedBatch:
     return validate_produce(memoryview(bytearray(builder.build())), _POLICY, NOW_MS)
 
 
-@define
-class Host:
+class Host(State):
     """A broker's logs and replicas, without a server or a controller."""
 
     folder: Path
-    topic_configs: dict[str, dict[str, str]] = field(factory=dict)
-    changes: list[LeadershipChange] = field(factory=list)
-    followed: dict[TopicPartition, BrokerId] = field(factory=dict)
+    topic_configs: dict[str, dict[str, str]] = field(default_factory=dict)
+    changes: list[LeadershipChange] = field(default_factory=list)
+    followed: dict[TopicPartition, BrokerId] = field(default_factory=dict)
     now_ms: Callable[[], int] = lambda: NOW_MS
-    files: Files = field(factory=system_files)
-    logs: LogManager = field(init=False)
-    replicas: Replicas = field(init=False)
+    files: Files = field(default_factory=system_files)
+    logs: LogManager = None  # made below
+    replicas: Replicas = None  # made below
     broker_epoch: int = 10
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         self.logs = LogManager([str(self.folder)], StorageContext(now_ms=self.now_ms, files=self.files))
         self.logs.lock()
         self.logs.load()

@@ -1,15 +1,14 @@
 """Throttled replicas take so many bytes a second, measured over some samples, and no more (KIP-73)."""
 
 import pytest
-from attrs import define
 
+from pybroker.model.values import State
 from pybroker.replication.throttle import ReplicationThrottle, names_replica
 
 RATE = 1000
 
 
-@define
-class Meter:
+class Meter(State):
     """A throttle with a clock that the test moves."""
 
     now_ms: int = 1_000_000

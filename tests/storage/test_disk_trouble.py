@@ -8,7 +8,6 @@ import pytest
 from pybroker.records.policy import Origin
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import DiskFull, LogDirFailed, OutOfOrderSequence, RecordsTooLarge
-from pybroker.storage.handles import HandlePool
 from pybroker.storage.loader import open_log
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
@@ -30,7 +29,7 @@ class Disk:
         context = StorageContext(
             now_ms=Clock().now_ms,
             files=self.files,
-            handles=HandlePool(self.files, 4),
+            handle_limit=4,
             on_failure=lambda path, error: self.failures.append((path, error)),
             random=random.Random(1),
         )

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from pybroker.storage.context import StorageContext
-from pybroker.storage.handles import HandlePool
 from pybroker.storage.loader import open_log
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
@@ -24,7 +23,7 @@ def files() -> MemoryFiles:
 
 
 def small_log(files: MemoryFiles, limit: int) -> Log:
-    context = StorageContext(now_ms=Clock().now_ms, files=files, handles=HandlePool(files, limit))
+    context = StorageContext(now_ms=Clock().now_ms, files=files, handle_limit=limit)
     log = open_log(f"/data/{PARTITION}", PARTITION, SMALL, context, clean=True)
     for _ in range(20):
         log.append_as_leader(batch(2), 0)

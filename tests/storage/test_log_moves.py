@@ -11,7 +11,6 @@ from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import LogDirFailed, LogDirUnusable
 from pybroker.storage.files import Files
-from pybroker.storage.handles import HandlePool
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.log_copy import LogCopy
@@ -174,9 +173,7 @@ class Broker:
         for path in ("/one", "/two"):
             files.mkdir(path)
         self.files = files
-        context = StorageContext(
-            now_ms=Clock().now_ms, files=files, handles=HandlePool(files, 4), random=random.Random(1)
-        )
+        context = StorageContext(now_ms=Clock().now_ms, files=files, handle_limit=4, random=random.Random(1))
         self.logs = LogManager(["/one", "/two"], context, config_of=lambda _topic: CONFIG)
         self.acknowledged: list[Record] = []
         self.flushed = 0

@@ -14,7 +14,6 @@ from pybroker.replication.partition import Partition, open_partition
 from pybroker.replication.topic_settings import partition_settings
 from pybroker.storage import checkpoints, names
 from pybroker.storage.context import StorageContext
-from pybroker.storage.handles import HandlePool
 from pybroker.storage.loader import open_log
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
@@ -35,7 +34,7 @@ class Broker:
         self.files = files
         self.clock = Clock()
         self.context = StorageContext(
-            now_ms=self.clock.now_ms, files=files, handles=HandlePool(files, 4), random=random.Random(1)
+            now_ms=self.clock.now_ms, files=files, handle_limit=4, random=random.Random(1)
         )
         files.mkdir(LOG_DIR)
         files.mkdir(DIRECTORY)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
-from attrs import define, field
+from msgspec import field
 
 from pybroker.app import Broker
 from pybroker.config.broker import BrokerConfig
@@ -13,6 +13,7 @@ from pybroker.instruments.clock import Clock, TimerQueue
 from pybroker.instruments.timer_task import run_timers
 from pybroker.metadata.embedded import EmbeddedStore
 from pybroker.model.ids import BrokerId, TopicPartition
+from pybroker.model.values import State
 from pybroker.replication.partition import Partition
 
 LOOK_EVERY_S = 0.01
@@ -28,17 +29,16 @@ DEFAULTS = {
 }
 
 
-@define(eq=False)
-class Cluster:
+class Cluster(State, eq=False):
     """Brokers by id. Each has its own folder, in which it finds its logs again."""
 
     folder: Path
     store: EmbeddedStore
     overrides: Mapping[str, str]
     nursery: trio.Nursery
-    brokers: dict[BrokerId, Broker] = field(factory=dict)
-    _scopes: dict[BrokerId, trio.CancelScope] = field(factory=dict)
-    _ended: dict[BrokerId, trio.Event] = field(factory=dict)
+    brokers: dict[BrokerId, Broker] = field(default_factory=dict)
+    _scopes: dict[BrokerId, trio.CancelScope] = field(default_factory=dict)
+    _ended: dict[BrokerId, trio.Event] = field(default_factory=dict)
 
     def __getitem__(self, broker_id: BrokerId) -> Broker:
         return self.brokers[broker_id]

@@ -7,21 +7,20 @@ on, without gaps, and sends in that order.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from attrs import define, field, frozen
+from msgspec import field
 
 from pybroker.model.ids import Offset, TopicPartition
+from pybroker.model.values import State, Value
 
 
-@frozen
-class Sent:
+class Sent(Value):
     """One record: who sent it, and its number."""
 
     producer: str
     number: int
 
 
-@frozen
-class Commit:
+class Commit(Value):
     """An offset commit that was acknowledged; times are of one clock, in seconds."""
 
     partition: TopicPartition
@@ -30,8 +29,7 @@ class Commit:
     acknowledged_s: float
 
 
-@define
-class History:
+class History(State):
     """What the clients know.
 
     Attributes:
@@ -39,8 +37,8 @@ class History:
         commits: the offset commits of one group.
     """
 
-    acknowledged: dict[TopicPartition, set[Sent]] = field(factory=dict)
-    commits: list[Commit] = field(factory=list)
+    acknowledged: dict[TopicPartition, set[Sent]] = field(default_factory=dict)
+    commits: list[Commit] = field(default_factory=list)
 
     def acknowledge(self, partition: TopicPartition, sent: Sent) -> None:
         self.acknowledged.setdefault(partition, set()).add(sent)

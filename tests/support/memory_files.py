@@ -12,8 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
-from attrs import frozen
-
+from pybroker.model.values import Value
 from pybroker.storage.files import Data, Files
 
 
@@ -38,8 +37,7 @@ class Inode:
         self.synced = b""
 
 
-@frozen
-class Change:
+class Change(Value):
     """A change of a name: of a file (to an inode, or None for gone) or of a directory (to its new path)."""
 
     path: str

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import define
+from msgspec import Struct
 
 from interop.differential.frames import RIGHT_FRAMES, WRONG_FRAMES, Twist
 from interop.differential.mutations import mutations, sample
@@ -33,8 +33,7 @@ TOPIC_ID_VERSION = 12
 DELETE_VERSION = 3
 
 
-@define
-class World:
+class World(Struct):
     """The pair, and how much of everything is asked."""
 
     pair: Pair

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping
 from typing import TypeAlias
 
-from attrs import field
+from msgspec import field
 
 from pybroker.coordination.effects import Writer
 from pybroker.coordination.group.offsets import CommittedOffset
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 UNKNOWN_MEMBER = ""
 """The member id of who has none yet."""
@@ -20,8 +20,7 @@ Protocols: TypeAlias = tuple[tuple[str, bytes], ...]
 """What a member can do, the preferred one first: (name of the protocol, the member's metadata for it)."""
 
 
-@frozen
-class JoinCall:
+class JoinCall(Value):
     """A JoinGroup request.
 
     Attributes:
@@ -43,8 +42,7 @@ class JoinCall:
     reason: str | None = None
 
 
-@frozen
-class JoinedMember:
+class JoinedMember(Value):
     """A member as the leader is told of it."""
 
     member_id: str
@@ -52,8 +50,7 @@ class JoinedMember:
     metadata: bytes
 
 
-@frozen
-class JoinReply:
+class JoinReply(Value):
     """The answer to a JoinGroup; only the leader is told of the members."""
 
     member_id: str
@@ -66,8 +63,7 @@ class JoinReply:
     skip_assignment: bool = False
 
 
-@frozen
-class SyncCall:
+class SyncCall(Value):
     """A SyncGroup request; ``assignments`` is empty unless it comes from the leader."""
 
     group_id: str
@@ -76,11 +72,10 @@ class SyncCall:
     protocol_type: str | None = None
     protocol_name: str | None = None
     instance_id: str | None = None
-    assignments: Mapping[str, bytes] = field(factory=dict)
+    assignments: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@frozen
-class SyncReply:
+class SyncReply(Value):
     """The answer to a SyncGroup."""
 
     error: ErrorCode = ErrorCode.NONE
@@ -89,16 +84,14 @@ class SyncReply:
     assignment: bytes = b""
 
 
-@frozen
-class HeartbeatCall:
+class HeartbeatCall(Value):
     group_id: str
     generation: int
     member_id: str
     instance_id: str | None = None
 
 
-@frozen
-class LeavingMember:
+class LeavingMember(Value):
     """Who leaves, or is removed by an administrator who knows only the instance id."""
 
     member_id: str
@@ -106,8 +99,7 @@ class LeavingMember:
     reason: str | None = None
 
 
-@frozen
-class CommitCall:
+class CommitCall(Value):
     """An OffsetCommit or TxnOffsetCommit request. Generation -1 and no member: from somebody outside of the
     group.
 
@@ -129,8 +121,7 @@ class CommitCall:
 CommitReply: TypeAlias = Mapping[TopicPartition, ErrorCode]
 
 
-@frozen
-class MemberEpoch:
+class MemberEpoch(Value):
     """Who asks for offsets, in which epoch; a group of the consumer protocol looks at it."""
 
     member_id: str | None = None
@@ -141,8 +132,7 @@ ANYBODY = MemberEpoch()
 """Whoever is no member, and may ask all the same."""
 
 
-@frozen
-class FetchCall:
+class FetchCall(Value):
     """What OffsetFetch asks of one group.
 
     Attributes:
@@ -156,8 +146,7 @@ class FetchCall:
     asking: MemberEpoch = ANYBODY
 
 
-@frozen
-class FetchedOffset:
+class FetchedOffset(Value):
     """What OffsetFetch tells of one partition; without a commit the offset is -1."""
 
     offset: int = -1
@@ -166,8 +155,7 @@ class FetchedOffset:
     error: ErrorCode = ErrorCode.NONE
 
 
-@frozen
-class DescribedMember:
+class DescribedMember(Value):
     member_id: str
     instance_id: str | None
     client_id: str
@@ -176,8 +164,7 @@ class DescribedMember:
     assignment: bytes = b""
 
 
-@frozen
-class GroupDescription:
+class GroupDescription(Value):
     """What DescribeGroups tells; protocol, metadata and assignments only of a stable group."""
 
     state: str
@@ -186,8 +173,7 @@ class GroupDescription:
     members: tuple[DescribedMember, ...] = ()
 
 
-@frozen
-class GroupListing:
+class GroupListing(Value):
     """One line of ListGroups."""
 
     group_id: str

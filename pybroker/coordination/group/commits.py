@@ -19,7 +19,7 @@ from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import COMMIT_ANSWERS, DEAD, DELETE_ANSWERS, EMPTY, STABLE
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +89,7 @@ def commit_reply(
     return reply
 
 
-@frozen
-class OffsetsStored:
+class OffsetsStored(Value):
     """The offsets are in the log, or will never be."""
 
     offsets: GroupOffsets

@@ -19,13 +19,12 @@ from pybroker.coordination.group.states import (
     RejoinStep,
 )
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 logger = logging.getLogger(__name__)
 
 
-@frozen
-class Joining:
+class Joining(Value):
     """Decides about joins; ``unique_text`` makes the second half of member ids (a UUID)."""
 
     rules: GroupRules
@@ -173,8 +172,7 @@ def _reason(call: JoinCall) -> str:
     return f"client reason: {call.reason or 'not provided'}"
 
 
-@frozen
-class StaticMemberStored:
+class StaticMemberStored(Value):
     """A static member came back to a stable group, which stays as it is but for the member's id."""
 
     group: ClassicGroup

@@ -4,11 +4,10 @@ from collections.abc import Container
 
 from pybroker.coordination.effects import Token
 from pybroker.coordination.group.calls import JoinedMember, Protocols
-from pybroker.model.values import define
+from pybroker.model.values import State
 
 
-@define(eq=False)
-class Member:
+class Member(State, eq=False):
     """A member; its one writer is its group.
 
     Attributes:

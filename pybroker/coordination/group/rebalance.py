@@ -18,7 +18,7 @@ from pybroker.coordination.group.states import (
     STABLE,
 )
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -185,8 +185,7 @@ def on_session_timeout(group: ClassicGroup, member_id: str, rules: GroupRules, e
         remove_member(group, member, rules, effects, f"member {member_id} was not heard of in time")
 
 
-@frozen
-class EmptyGroupStored:
+class EmptyGroupStored(Value):
     """The last member is gone, and the log should know."""
 
     group: ClassicGroup

@@ -1,10 +1,10 @@
 """The settings that groups obey."""
 
-from attrs import field
+from msgspec import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.coordination.group.consumer.rules import ConsumerRules
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60 * 1000
 """How long a member that has no id yet may wait in JoinGroup: it cannot send heartbeats, and may be gone."""
@@ -12,8 +12,7 @@ NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60 * 1000
 MS_PER_MINUTE = 60_000
 
 
-@frozen
-class GroupRules:
+class GroupRules(Value):
     """Times in milliseconds; the bounds are inclusive."""
 
     min_session_timeout_ms: int = 6000
@@ -23,7 +22,7 @@ class GroupRules:
     max_metadata_length: int = 4096
     """Of the text committed with an offset, in UTF-16 code units."""
     offsets_retention_ms: int = 10080 * MS_PER_MINUTE
-    consumer: ConsumerRules = field(factory=ConsumerRules)
+    consumer: ConsumerRules = field(default_factory=ConsumerRules)
     """Of groups of the consumer protocol."""
 
     @classmethod

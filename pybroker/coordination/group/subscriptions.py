@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pybroker.coordination.group.wire import PREFIX_BYTES, UnreadableRecord, kind_of, with_kind
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.codec import decode, encode
 from pybroker.protocol.errors import MalformedMessage
 from pybroker.protocol.messages import ConsumerProtocolAssignment, ConsumerProtocolSubscription
@@ -17,8 +17,7 @@ class MalformedBlob(ValueError):
     """A member speaks another language than consumers do."""
 
 
-@frozen
-class Subscription:
+class Subscription(Value):
     """What a consumer joins with. ``version`` is the one that it understands assignments in."""
 
     version: int
@@ -48,8 +47,7 @@ def read_subscription(metadata: bytes) -> Subscription:
     )
 
 
-@frozen
-class ConsumerAssignment:
+class ConsumerAssignment(Value):
     """What a leader assigned to one member; ``user_data`` only assignors understand."""
 
     partitions: frozenset[TopicPartition] = frozenset()

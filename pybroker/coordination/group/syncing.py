@@ -20,7 +20,7 @@ from pybroker.coordination.group.states import (
     SyncStep,
 )
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -91,8 +91,7 @@ def _store_assignments(group: ClassicGroup, call: SyncCall, rules: GroupRules, e
     )
 
 
-@frozen
-class AssignmentsStored:
+class AssignmentsStored(Value):
     """The leader's assignment is in the log: now the members may have it."""
 
     group: ClassicGroup

@@ -13,7 +13,7 @@ from pybroker.coordination.group.rules import GroupRules
 from pybroker.coordination.group.states import DEAD, EMPTY
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import ProducerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 def commit(
@@ -58,8 +58,7 @@ def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
     return ErrorCode.NONE if call.generation == group.generation else ErrorCode.ILLEGAL_GENERATION
 
 
-@frozen
-class OffsetsStaged:
+class OffsetsStaged(Value):
     """The offsets are in the log, or will never be."""
 
     offsets: GroupOffsets

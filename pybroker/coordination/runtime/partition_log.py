@@ -6,7 +6,7 @@ from pybroker.coordination.effects import TransactionMarker
 from pybroker.coordination.transaction.calls import TV_2
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import LeaderEpoch, Offset, ProducerEpoch, ProducerId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.records.errors import InvalidRecords
 from pybroker.records.header import CompressionType, TimestampType, read_batch_header
 from pybroker.records.policy import Origin, ValidationPolicy
@@ -17,8 +17,7 @@ from pybroker.replication.waiters import waiting_on
 from pybroker.storage.errors import StorageError
 
 
-@frozen
-class PartitionLog:
+class PartitionLog(Value):
     """A :class:`~pybroker.coordination.runtime.log_port.CoordinatorLog` over a partition, which is led here
     since ``leader_epoch``."""
 

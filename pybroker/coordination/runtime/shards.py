@@ -27,7 +27,7 @@ from pybroker.coordination.effects import (
 from pybroker.instruments.pace import Pace
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import NO_LEADER_EPOCH, LeaderEpoch, Offset, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.storage.errors import StorageError
 
 if TYPE_CHECKING:  # app/warming.py says what is late
@@ -86,8 +86,7 @@ class Answer:
         return self._value
 
 
-@frozen
-class Appended:
+class Appended(Value):
     """An append that somebody waits for. ``end`` is exclusive, and ``deadline_s`` by trio's clock."""
 
     item: Append
@@ -130,8 +129,7 @@ class Slot(Generic[S]):
         self.timers.clear()
 
 
-@frozen
-class ShardSettings:
+class ShardSettings(Value):
     """How coordinators write.
 
     Attributes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.runtime.coordinator import Coordinator
 from pybroker.coordination.runtime.shards import Shards, ShardSettings, Slot, WriteMarkers
@@ -72,7 +72,7 @@ class TransactionCoordinator(Coordinator["TransactionShard"]):
         slot = self._slot(call.transactional_id)
         reply: InitReply = await self._shards.ask(slot, slot.shard.init, call)
         if reply.needs_id:
-            call = evolve(call, spare_id=await self._producer_ids.next())
+            call = replace(call, spare_id=await self._producer_ids.next())
             slot = self._slot(call.transactional_id)
             reply = await self._shards.ask(slot, slot.shard.init, call)
         return reply
@@ -92,7 +92,7 @@ class TransactionCoordinator(Coordinator["TransactionShard"]):
         slot = self._slot(call.transactional_id)
         reply: EndReply = await self._shards.ask(slot, slot.shard.end, call)
         if reply.needs_id:
-            call = evolve(call, spare_id=await self._producer_ids.next())
+            call = replace(call, spare_id=await self._producer_ids.next())
             slot = self._slot(call.transactional_id)
             reply = await self._shards.ask(slot, slot.shard.end, call)
         return reply

@@ -8,12 +8,12 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import trio
-from attrs import field
+from msgspec import field
 
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import BrokerId, TopicPartition
 from pybroker.model.topics import TRANSACTION_STATE
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 if TYPE_CHECKING:  # app/warming.py says what is late
     from pybroker.coordination.runtime.markers import OtherBrokers
@@ -39,8 +39,7 @@ class Support(Enum):
     """It leaves the adding to the broker."""
 
 
-@frozen
-class Verified:
+class Verified(Value):
     """What a coordinator has said of partitions.
 
     Attributes:
@@ -48,15 +47,14 @@ class Verified:
         codes: one for each of them, in the words of this client's age. NONE: it may be written.
     """
 
-    guards: Mapping[TopicPartition, object] = field(factory=dict)
-    codes: Mapping[TopicPartition, ErrorCode] = field(factory=dict)
+    guards: Mapping[TopicPartition, object] = field(default_factory=dict)
+    codes: Mapping[TopicPartition, ErrorCode] = field(default_factory=dict)
 
 
 NOTHING_TO_VERIFY = Verified()
 
 
-@frozen
-class TransactionVerifier:
+class TransactionVerifier(Value):
     """Asks coordinators, here or elsewhere.
 
     Attributes:

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from attrs import field
+from msgspec import field
 
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, ProducerEpoch, ProducerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 TV_0 = 0
 """The client keeps its epoch from transaction to transaction, and adds partitions itself."""
@@ -25,8 +25,7 @@ class Producer(NamedTuple):
 NOBODY = Producer()
 
 
-@frozen
-class InitCall:
+class InitCall(Value):
     """An InitProducerId request with a transactional id.
 
     Attributes:
@@ -40,8 +39,7 @@ class InitCall:
     spare_id: ProducerId | None = None
 
 
-@frozen
-class InitReply:
+class InitReply(Value):
     """``needs_id``: ask again with a ``spare_id``; nothing has been decided."""
 
     error: ErrorCode = ErrorCode.NONE
@@ -49,8 +47,7 @@ class InitReply:
     needs_id: bool = False
 
 
-@frozen
-class PartitionsCall:
+class PartitionsCall(Value):
     """An AddPartitionsToTxn request for one transaction, or what comes to the same."""
 
     transactional_id: str
@@ -59,8 +56,7 @@ class PartitionsCall:
     client_version: int = TV_0
 
 
-@frozen
-class EndCall:
+class EndCall(Value):
     """An EndTxn request. ``spare_id`` is as in :class:`InitCall`."""
 
     transactional_id: str
@@ -70,8 +66,7 @@ class EndCall:
     spare_id: ProducerId | None = None
 
 
-@frozen
-class EndReply:
+class EndReply(Value):
     """``producer`` is who goes on from here, of interest to clients whose epoch grows."""
 
     error: ErrorCode = ErrorCode.NONE
@@ -79,8 +74,7 @@ class EndReply:
     needs_id: bool = False
 
 
-@frozen
-class ListFilter:
+class ListFilter(Value):
     """Which transactions to list; what is empty or negative lets all pass."""
 
     states: frozenset[str] = frozenset()
@@ -88,8 +82,7 @@ class ListFilter:
     longer_than_ms: int = -1
 
 
-@frozen
-class TransactionListing:
+class TransactionListing(Value):
     """One line of ListTransactions."""
 
     transactional_id: str
@@ -97,12 +90,11 @@ class TransactionListing:
     state: str
 
 
-@frozen
-class TransactionDescription:
+class TransactionDescription(Value):
     """What DescribeTransactions tells; ``start_ms`` is -1 when none has begun."""
 
     state: str
     producer: Producer
     timeout_ms: int
     start_ms: int
-    partitions: frozenset[TopicPartition] = field(factory=frozenset)
+    partitions: frozenset[TopicPartition] = field(default_factory=frozenset)

@@ -15,7 +15,7 @@ from pybroker.coordination.transaction.storing import StoredAtLast, write
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_PRODUCER_ID, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ def _send(
     effects.send_markers(marker, sorted(partitions), _Marked(txn, rules), is_retry=is_retry)
 
 
-@frozen
-class _Marked:
+class _Marked(Value):
     """Each partition has its marker, or it is known why not."""
 
     txn: Transaction
@@ -93,8 +92,7 @@ def _close(txn: Transaction, rules: TransactionRules, effects: Effects) -> None:
     write(txn, closed, rules, effects, StoredAtLast(txn, closed, _Closed(txn, rules)))
 
 
-@frozen
-class _Closed:
+class _Closed(Value):
     txn: Transaction
     rules: TransactionRules
 

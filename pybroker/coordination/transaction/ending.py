@@ -1,6 +1,6 @@
 """The decision to commit or abort: from the moment it is in the log there is no way back."""
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.effects import Effects, Token
 from pybroker.coordination.transaction.calls import TV_2, EndCall, EndReply, Producer
@@ -20,7 +20,7 @@ from pybroker.coordination.transaction.storing import Then, store
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import LAST_PRODUCER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, ProducerId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 NEEDS_ID = EndReply(needs_id=True)
 
@@ -96,8 +96,7 @@ def _end(txn: Transaction, call: EndCall, token: Token, rules: TransactionRules,
     )
 
 
-@frozen
-class _Answer:
+class _Answer(Value):
     """After :func:`complete` has begun, what is pending is how the producer goes on."""
 
     txn: Transaction
@@ -115,7 +114,7 @@ def fence(txn: Transaction, rules: TransactionRules, effects: Effects, then: The
     producer = txn.producer
     if not txn.has_failed_fence and producer.producer_epoch < LAST_PRODUCER_EPOCH:
         producer = producer._replace(producer_epoch=producer.producer_epoch + 1)
-    txn.metadata = evolve(txn.metadata, producer=producer, last_epoch=NO_PRODUCER_EPOCH)
+    txn.metadata = replace(txn.metadata, producer=producer, last_epoch=NO_PRODUCER_EPOCH)
     _decide(
         txn,
         rules,
@@ -127,8 +126,7 @@ def fence(txn: Transaction, rules: TransactionRules, effects: Effects, then: The
     )
 
 
-@frozen
-class _Fenced:
+class _Fenced(Value):
     txn: Transaction
     then: Then
 
@@ -166,8 +164,7 @@ def _decide(
     store(txn, metadata, rules, effects, _Decided(txn, rules, then))
 
 
-@frozen
-class _Decided:
+class _Decided(Value):
     txn: Transaction
     rules: TransactionRules
     then: Then

@@ -14,7 +14,7 @@ from pybroker.coordination.transaction.transaction import (
 )
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import NO_PRODUCER_EPOCH
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 NEEDS_ID = InitReply(needs_id=True)
 
@@ -79,8 +79,7 @@ def _bump(txn: Transaction, call: InitCall, token: Token, rules: TransactionRule
     store(txn, metadata, rules, effects, _Answer(token, producer))
 
 
-@frozen
-class _Answer:
+class _Answer(Value):
     token: Token
     producer: Producer
 
@@ -89,8 +88,7 @@ class _Answer:
         effects.reply(self.token, InitReply(producer=self.producer) if stored else InitReply(error))
 
 
-@frozen
-class _AskAgain:
+class _AskAgain(Value):
     """The epoch of the fence is given to nobody: the client comes again and gets the next one."""
 
     token: Token

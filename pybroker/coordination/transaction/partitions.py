@@ -8,7 +8,7 @@ from pybroker.coordination.transaction.storing import store
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 def refusal(txn: Transaction, call: PartitionsCall) -> ErrorCode:
@@ -44,8 +44,7 @@ def add(
     store(txn, metadata, rules, effects, _Answer(token))
 
 
-@frozen
-class _Answer:
+class _Answer(Value):
     token: Token
 
     def __call__(self, error: ErrorCode, effects: Effects) -> None:

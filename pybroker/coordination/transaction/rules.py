@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 from pybroker.config.broker import BrokerConfig
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class TransactionRules:
+class TransactionRules(Value):
     """Times in milliseconds.
 
     Attributes:

@@ -8,7 +8,7 @@ from pybroker.coordination.transaction.records import transaction_key, transacti
 from pybroker.coordination.transaction.rules import TransactionRules
 from pybroker.coordination.transaction.transaction import Transaction, TransactionMetadata
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 Then: TypeAlias = Callable[[ErrorCode, Effects], None]
 """What follows when the record is in the log (NONE), or why it will never be."""
@@ -50,8 +50,7 @@ def write(
     effects.append([record], then)
 
 
-@frozen
-class Stored:
+class Stored(Value):
     """The record is in the log, or will never be."""
 
     txn: Transaction
@@ -67,8 +66,7 @@ class Stored:
         self.then(error, effects)
 
 
-@frozen
-class StoredAtLast:
+class StoredAtLast(Value):
     """As :class:`Stored`, for what must be stored and is tried again: it stays pending until it is."""
 
     txn: Transaction

@@ -2,7 +2,7 @@
 
 import logging
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.effects import Effects, Outcome
 from pybroker.coordination.transaction.ending import fence
@@ -11,7 +11,7 @@ from pybroker.coordination.transaction.rules import TransactionRules
 from pybroker.coordination.transaction.states import DEAD, EXPIRABLE, ONGOING
 from pybroker.coordination.transaction.transaction import Transaction
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,7 @@ def abort_if_open(txn: Transaction, rules: TransactionRules, effects: Effects) -
     return True
 
 
-@frozen
-class _Aborted:
+class _Aborted(Value):
     txn: Transaction
 
     def __call__(self, error: ErrorCode, effects: Effects) -> None:  # noqa: ARG002
@@ -58,13 +57,12 @@ def expire(transactions: dict[str, Transaction], expired: list[Transaction], eff
     if not expired:
         return
     for txn in expired:
-        txn.begin(evolve(txn.metadata, state=DEAD))
+        txn.begin(replace(txn.metadata, state=DEAD))
     records = [(transaction_key(txn.transactional_id), None) for txn in expired]
     effects.append(records, _Buried(transactions, tuple(expired)))
 
 
-@frozen
-class _Buried:
+class _Buried(Value):
     transactions: dict[str, Transaction]
     expired: tuple[Transaction, ...]
 

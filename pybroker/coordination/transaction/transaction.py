@@ -6,7 +6,7 @@ Nothing here decides; the decisions are in ``initializing``, ``partitions``, ``e
 
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.transaction.calls import TV_0, TV_2, Producer, TransactionDescription
 from pybroker.coordination.transaction.states import EMPTY, PREVIOUS_STATES, TransactionState
@@ -18,13 +18,12 @@ from pybroker.model.ids import (
     ProducerId,
     TopicPartition,
 )
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 NO_TIME = -1
 
 
-@frozen
-class TransactionMetadata:
+class TransactionMetadata(Value):
     """What one record says.
 
     Attributes:
@@ -61,7 +60,7 @@ class TransactionMetadata:
 
     def after(self, state: TransactionState, now_ms: int, **changes: Any) -> "TransactionMetadata":
         """The metadata of a later state."""
-        return evolve(self, state=state, updated_ms=now_ms, previous_id=self.producer.producer_id, **changes)
+        return replace(self, state=state, updated_ms=now_ms, previous_id=self.producer.producer_id, **changes)
 
 
 def is_exhausted(epoch: ProducerEpoch) -> bool:

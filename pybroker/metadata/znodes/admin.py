@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pybroker.metadata.znodes.controller import decode_partitions, encode_partitions
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
 from pybroker.model.ids import BrokerId, ProducerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class DeleteTopicsZNode:
@@ -78,8 +78,7 @@ class PreferredReplicaElectionZNode:
         return decode_partitions(cls.path, data)
 
 
-@frozen
-class ProducerIdBlockZNode:
+class ProducerIdBlockZNode(Value):
     """The block of producer ids handed out last; both ends are inclusive, and strings in the JSON."""
 
     broker_id: BrokerId
@@ -113,8 +112,7 @@ class ProducerIdBlockZNode:
             raise MalformedZnode(cls.path, data) from error
 
 
-@frozen
-class FeatureZNode:
+class FeatureZNode(Value):
     """The features the cluster has finalized. pybroker only ever writes it empty and enabled (version 2)."""
 
     status: int

@@ -5,12 +5,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field
+from msgspec import field
 
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
 from pybroker.model.endpoint import Endpoint, SecurityProtocol
 from pybroker.model.ids import BrokerId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class BrokerIdsZNode:
@@ -25,22 +25,20 @@ class BrokerSequenceZNode:
     path = "/brokers/seqid"
 
 
-@frozen
-class FeatureRange:
+class FeatureRange(Value):
     """The levels of one feature that a broker supports, both bounds inclusive."""
 
     min_version: int
     max_version: int
 
 
-@frozen
-class BrokerIdZNode:
+class BrokerIdZNode(Value):
     """Registration of a live broker, written as JSON version 5. The czxid of the node is its broker epoch."""
 
     broker_id: BrokerId
     endpoints: tuple[Endpoint, ...]
     rack: str | None = None
-    features: Mapping[str, FeatureRange] = field(factory=dict)
+    features: Mapping[str, FeatureRange] = field(default_factory=dict)
     jmx_port: int = -1
     timestamp_ms: int = 0
 
@@ -114,8 +112,7 @@ def _endpoint(text: str, protocols: Mapping[str, str] | None) -> Endpoint:
     return Endpoint(listener, host.strip("[]"), int(port), SecurityProtocol[protocol.upper()])
 
 
-@frozen
-class ClusterIdZNode:
+class ClusterIdZNode(Value):
     """The cluster's id: 22 characters of URL-safe base64. Here, and only here, the version is a string."""
 
     cluster_id: str

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 DEFAULT_ENTITY = "<default>"
 """The entity whose configuration holds where an entity has none of its own."""
@@ -58,8 +58,7 @@ class ConfigEntityZNode:
         return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
 
 
-@frozen
-class ConfigChangeZNode:
+class ConfigChangeZNode(Value):
     """Word that an entity's configuration changed: sequential, read by all, purged after 15 minutes."""
 
     config_type: ConfigType

@@ -2,11 +2,10 @@
 
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
 from pybroker.model.ids import BrokerId, ControllerEpoch, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class ControllerZNode:
+class ControllerZNode(Value):
     """The active controller: ephemeral, version 2. ``kraft_epoch`` above 0: a KRaft migration holds it."""
 
     broker_id: BrokerId

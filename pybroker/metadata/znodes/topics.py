@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from attrs import evolve, field
+from msgspec import field
+from msgspec.structs import replace
 
 from pybroker.metadata.store import Stat
 from pybroker.metadata.znodes.text import MalformedZnode, decode_object, encode_json
@@ -16,15 +17,14 @@ from pybroker.model.ids import (
     parse_topic_id,
     topic_id_text,
 )
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 RECOVERED = 0
 RECOVERING = 1
 """Leader recovery states (KIP-704): RECOVERING after an unclean election, until the leader says else."""
 
 
-@frozen
-class ReplicaAssignment:
+class ReplicaAssignment(Value):
     """Replicas of one partition, the preferred leader first, and what a reassignment adds and removes."""
 
     replicas: tuple[BrokerId, ...]
@@ -53,8 +53,7 @@ class TopicsZNode:
     path = "/brokers/topics"
 
 
-@frozen
-class TopicZNode:
+class TopicZNode(Value):
     """A topic: its id and the replicas of each partition. Written as version 3; older ones have no id."""
 
     partitions: Mapping[int, ReplicaAssignment]
@@ -119,8 +118,7 @@ class TopicPartitionZNode:
         return f"{TopicPartitionsZNode.path(partition.topic)}/{partition.partition}"
 
 
-@frozen
-class LeaderAndIsr:
+class LeaderAndIsr(Value):
     """Who leads a partition and who is in sync. ``partition_epoch`` is the version of the node it is in.
 
     The ISR never becomes empty: its last member stays, with leader -1.
@@ -141,7 +139,7 @@ class LeaderAndIsr:
         self, leader: BrokerId, isr: tuple[BrokerId, ...], recovery_state: int | None = None
     ) -> "LeaderAndIsr":
         """What a controller makes of it: every state it writes itself raises the leader epoch."""
-        return evolve(
+        return replace(
             self,
             leader=leader,
             isr=isr,
@@ -150,8 +148,7 @@ class LeaderAndIsr:
         )
 
 
-@frozen
-class PartitionStateZNode:
+class PartitionStateZNode(Value):
     """A partition's state, with the epoch of the controller that wrote it."""
 
     state: LeaderAndIsr

@@ -3,7 +3,7 @@
 from typing import Final
 
 from pybroker.metadata.znodes import ConfigType, ConfigTypeZNode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 READ: Final = 1
 ALL: Final = 31
@@ -17,8 +17,7 @@ _SENSITIVE: Final = (
 )
 
 
-@frozen
-class AclRule:
+class AclRule(Value):
     """One entry of a node's access list. ``scheme`` and ``id`` are ZooKeeper's names for who it is about."""
 
     permissions: int

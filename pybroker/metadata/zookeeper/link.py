@@ -23,7 +23,7 @@ from pybroker.metadata.zookeeper.handler import Handler
 from pybroker.metadata.zookeeper.multi_read import Found, MultiRead
 from pybroker.metadata.zookeeper.settings import SASL, Credential, ZooKeeperSettings
 from pybroker.metadata.zookeeper.translation import REFUSED, failure, refusal, stat_of, store_error
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 _RECONNECT_DELAY_S = 0.1
 _RECONNECT_MAX_DELAY_S = 1.0
@@ -39,8 +39,7 @@ class ReadKind(Enum):
     CHILDREN = auto()
 
 
-@frozen
-class Read:
+class Read(Value):
     """Looks at a node and, if ``watched``, asks for one word of its next change."""
 
     kind: ReadKind
@@ -48,8 +47,7 @@ class Read:
     watched: bool = False
 
 
-@frozen
-class ReadMany:
+class ReadMany(Value):
     """Reads nodes in one go, none of them watched. Not served before ZooKeeper 3.6."""
 
     paths: Sequence[str]
@@ -66,8 +64,7 @@ class WatchKind(Enum):
     CHILDREN = auto()
 
 
-@frozen
-class Answer:
+class Answer(Value):
     """What became of one request. A read has (data, Stat), Stat or None, or (names, Stat) as its value; one
     of many nodes has a list with (data, Stat) or a StoreError for each."""
 
@@ -76,8 +73,7 @@ class Answer:
     error: StoreError | None = None
 
 
-@frozen
-class Changed:
+class Changed(Value):
     """A watch has fired: the node may look different now. If it is gone, all watches on it have fired."""
 
     kind: WatchKind
@@ -85,20 +81,17 @@ class Changed:
     is_gone: bool = False
 
 
-@frozen
-class Up:
+class Up(Value):
     """There is a connection with this session."""
 
     session_id: int
 
 
-@frozen
-class Down:
+class Down(Value):
     """The connection is gone; every request on its way has been answered with ConnectionLost."""
 
 
-@frozen
-class Over:
+class Over(Value):
     """The session is over. If ``is_dead``, nothing more happens until :meth:`Link.start`."""
 
     reason: str

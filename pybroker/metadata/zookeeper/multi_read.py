@@ -11,7 +11,7 @@ from kazoo.exceptions import EXCEPTIONS, ZookeeperError
 from kazoo.protocol.serialization import MultiHeader, int_struct, read_buffer, stat_struct, write_string
 from kazoo.protocol.states import ZnodeStat
 
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 _GET_DATA: Final = 4
 _NO_WATCH: Final = b"\0"
@@ -22,8 +22,7 @@ Found: TypeAlias = tuple[bytes | None, ZnodeStat] | ZookeeperError
 """What a server says of one node: its data, or why it does not give it."""
 
 
-@frozen
-class MultiRead:
+class MultiRead(Value):
     """The request in the shape that kazoo's connection sends and receives."""
 
     type: ClassVar[int] = 22

@@ -3,28 +3,27 @@
 import ssl
 from typing import Final
 
-from attrs import field
-
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.values import InvalidConfig
 from pybroker.metadata.zookeeper.tls import tls_context
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 DIGEST: Final = "digest"
 SASL: Final = "sasl"
 
 
-@frozen
-class Credential:
+class Credential(Value):
     """Who this broker is to ZooKeeper: ``scheme`` is digest, or sasl for DIGEST-MD5 as Kafka's brokers do."""
 
     scheme: str
     user: str
     password: str
 
+    def __repr__(self) -> str:
+        return f"Credential({self.scheme!r}, {self.user!r})"
 
-@frozen
-class ZooKeeperSettings:
+
+class ZooKeeperSettings(Value):
     """``hosts`` is host:port,host:port; ``chroot`` is empty or begins with a slash.
 
     ``max_in_flight`` bounds the requests that wait for their answer at once.
@@ -36,7 +35,7 @@ class ZooKeeperSettings:
     connection_timeout_ms: int = 18_000
     max_in_flight: int = 10
     set_acl: bool = False
-    auth: Credential | None = field(default=None, repr=False)
+    auth: Credential | None = None
     tls: ssl.SSLContext | None = None
 
     @property

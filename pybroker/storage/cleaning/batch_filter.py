@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pybroker.model.ids import Offset, ProducerEpoch, ProducerId
-from pybroker.model.values import define, frozen
+from pybroker.model.values import State, Value
 from pybroker.records.batch import scan_batch, to_int64
 from pybroker.records.builder import assemble_batch
 from pybroker.records.compression import DEFAULT_CEILING_BYTES, compress
@@ -50,8 +50,7 @@ class KeptBatch(NamedTuple):
     records: int
 
 
-@define
-class CleanStats:
+class CleanStats(State):
     """What a clean has read and written so far."""
 
     records_read: int = 0
@@ -62,8 +61,7 @@ class CleanStats:
     """Records dropped because they have no key."""
 
 
-@frozen
-class _Retained:
+class _Retained(Value):
     """The records of a batch that stay, as (the bytes that hold it, start, fields)."""
 
     records: list[tuple[Buffer, int, Fields]]
@@ -71,8 +69,7 @@ class _Retained:
     has_tombstones: bool
 
 
-@frozen
-class BatchFilter:
+class BatchFilter(Value):
     """Goes through a log's batches in order; knows the latest offset of each key."""
 
     offsets: OffsetMap

@@ -21,7 +21,7 @@ from pybroker.storage.cleaning.transactions import TransactionsSeen
 from pybroker.storage.context import StorageContext
 from pybroker.storage.errors import CorruptRecords
 from pybroker.storage.files import Files
-from pybroker.storage.handles import HandlePool, join
+from pybroker.storage.handles import join
 from pybroker.storage.recovery import sync_file
 from pybroker.storage.segment import LogPlace, Segment
 
@@ -63,9 +63,7 @@ class _Clean:
         self._job = job
         self._files = files
         self._throttle = throttle
-        self._context = StorageContext(
-            now_ms=lambda: job.now_ms, files=files, handles=HandlePool(files, limit=8)
-        )
+        self._context = StorageContext(now_ms=lambda: job.now_ms, files=files, handle_limit=8)
         ends = [*(base for base, _size in job.segments[1:]), job.first_uncleanable_offset]
         self._ends = {base: end for (base, _size), end in zip(job.segments, ends, strict=False)}
         self._stats = CleanStats()

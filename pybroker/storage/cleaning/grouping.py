@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from pybroker.model.ids import Offset
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.storage.segment import MAX_RELATIVE_OFFSET
 
 
-@frozen
-class SegmentSizes:
+class SegmentSizes(Value):
     """Bytes of a segment's files."""
 
     base_offset: Offset

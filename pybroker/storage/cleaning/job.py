@@ -4,17 +4,16 @@ import json
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from attrs import asdict, field
+from msgspec import convert, field, to_builtins
 
 from pybroker.model.ids import Offset, ProducerId, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.storage.cleaning.batch_filter import CleanStats, LastWrite
 from pybroker.storage.log_config import LogConfig
 from pybroker.storage.transaction_index import AbortedTransaction
 
 
-@frozen
-class CleanerLimits:
+class CleanerLimits(Value):
     """What one cleaner process may use."""
 
     map_bytes: int = 128 << 20
@@ -25,8 +24,7 @@ class CleanerLimits:
     """Of reading and writing together."""
 
 
-@frozen
-class CleanJob:
+class CleanJob(Value):
     """One clean of one log: all of its segments before ``first_uncleanable_offset``.
 
     ``segments`` are (base offset, size in bytes) of these, in order; ``aborted`` are the aborted transactions
@@ -42,35 +40,19 @@ class CleanJob:
     now_ms: int
     last_writes: dict[ProducerId, LastWrite]
     aborted: Sequence[AbortedTransaction]
-    limits: CleanerLimits = field(factory=CleanerLimits)
+    limits: CleanerLimits = field(default_factory=CleanerLimits)
 
     def encode(self) -> str:
         """One line, without its end."""
-        fields = asdict(self, recurse=False)
-        fields["config"] = asdict(self.config)
-        fields["limits"] = asdict(self.limits)
-        return json.dumps(fields)
+        return json.dumps(to_builtins(self, str_keys=True))
 
     @classmethod
     def decode(cls, line: str | bytes) -> "CleanJob":
         """The inverse of :meth:`encode`."""
-        fields = json.loads(line)
-        return cls(
-            fields["directory"],
-            TopicPartition(*fields["topic_partition"]),
-            [(base, size) for base, size in fields["segments"]],
-            fields["first_dirty_offset"],
-            fields["first_uncleanable_offset"],
-            LogConfig(**fields["config"]),
-            fields["now_ms"],
-            {int(producer_id): LastWrite(*write) for producer_id, write in fields["last_writes"].items()},
-            [AbortedTransaction(*entry) for entry in fields["aborted"]],
-            CleanerLimits(**fields["limits"]),
-        )
+        return convert(json.loads(line), cls, str_keys=True)
 
 
-@frozen
-class CleanedGroup:
+class CleanedGroup(Value, tag=True):
     """Segments ``bases`` have become one, which lies durably in ``.cleaned`` files at the first base."""
 
     bases: Sequence[Offset]
@@ -78,8 +60,7 @@ class CleanedGroup:
     has_txn_index: bool
 
 
-@frozen
-class Cleaned:
+class Cleaned(Value, tag=True):
     """The clean is over; everything before ``end_offset`` (exclusive) is clean once all is swapped in."""
 
     end_offset: Offset
@@ -87,8 +68,7 @@ class Cleaned:
     map_utilization: float
 
 
-@frozen
-class DamagedLog:
+class DamagedLog(Value, tag=True):
     """The log cannot be cleaned, because of what is in it."""
 
     reason: str
@@ -98,24 +78,20 @@ Answer: TypeAlias = CleanedGroup | Cleaned | DamagedLog | OSError
 """Groups in order, then one of the others."""
 
 
+class _Failed(Value, tag=True):
+    errno: int | None
+    error: str | None
+
+
 def encode_answer(answer: Answer) -> str:
     """One line, without its end."""
-    match answer:
-        case CleanedGroup() | DamagedLog() | Cleaned():
-            return json.dumps({"kind": type(answer).__name__, **asdict(answer)})
-        case OSError():
-            return json.dumps({"kind": "OSError", "errno": answer.errno, "error": answer.strerror})
+    if isinstance(answer, OSError):
+        return json.dumps(to_builtins(_Failed(answer.errno, answer.strerror)))
+    return json.dumps(to_builtins(answer))
 
 
 def decode_answer(line: str | bytes) -> Answer:
     """The inverse of :func:`encode_answer`."""
-    fields = json.loads(line)
-    match fields.pop("kind"):
-        case "CleanedGroup":
-            return CleanedGroup(**fields)
-        case "Cleaned":
-            return Cleaned(fields["end_offset"], CleanStats(**fields["stats"]), fields["map_utilization"])
-        case "DamagedLog":
-            return DamagedLog(**fields)
-        case _:
-            return OSError(fields["errno"], fields["error"])
+    answer: CleanedGroup | Cleaned | DamagedLog | _Failed
+    answer = convert(json.loads(line), CleanedGroup | Cleaned | DamagedLog | _Failed)
+    return OSError(answer.errno, answer.error) if isinstance(answer, _Failed) else answer

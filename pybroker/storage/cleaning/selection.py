@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from pybroker.model.ids import Offset, TopicPartition
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class SegmentFacts:
+class SegmentFacts(Value):
     """What the choice looks at in a segment. A timestamp that no setting asks for may be -1."""
 
     base_offset: Offset
@@ -21,8 +20,7 @@ class SegmentFacts:
     """Of its first batch."""
 
 
-@frozen
-class LogFacts:
+class LogFacts(Value):
     """What the choice looks at in a log. The last of ``segments`` is the active one."""
 
     topic_partition: TopicPartition
@@ -41,8 +39,7 @@ class LogFacts:
         return _between(self.segments, offset, self.segments[-1].base_offset)
 
 
-@frozen
-class LogToClean:
+class LogToClean(Value):
     """A log with the range that a clean would work on: [first dirty, first uncleanable)."""
 
     topic_partition: TopicPartition

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.topic import TopicConfig
@@ -86,13 +86,13 @@ def test_what_is_appended_is_read_back(open_partition: Opener) -> None:
 
 def test_only_a_leader_appends(open_partition: Opener) -> None:
     log = open_partition()
-    log.partition.make_follower(evolve(LEADER, leader=1))
+    log.partition.make_follower(replace(LEADER, leader=1))
     assert refused(log.append, batch(), all_replicas=True) is ErrorCode.NOT_LEADER_OR_FOLLOWER
     assert not log.is_committed(0)
 
 
 def test_a_small_isr_refuses_what_must_be_on_all_replicas(open_partition: Opener) -> None:
-    state = evolve(LEADER, replicas=(0, 1), isr=(0,))
+    state = replace(LEADER, replicas=(0, 1), isr=(0,))
     log = open_partition(state, "min.insync.replicas", "2")
     assert refused(log.append, batch(), all_replicas=True) is ErrorCode.NOT_ENOUGH_REPLICAS
     assert log.append(batch(), all_replicas=False) == (0, 1)
@@ -131,7 +131,7 @@ async def test_waiting_ends_with_leadership(open_partition: Opener, nursery: tri
 
     nursery.start_soon(wait)
     await trio.testing.wait_all_tasks_blocked()
-    log.partition.make_follower(evolve(LEADER, leader=1))
+    log.partition.make_follower(replace(LEADER, leader=1))
     await trio.testing.wait_all_tasks_blocked()
     assert codes == [ErrorCode.NOT_LEADER_OR_FOLLOWER]
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.effects import Effects, Outcome, Reply, SendMarkers, TransactionMarker
 from pybroker.coordination.transaction.calls import (
@@ -81,7 +81,7 @@ class Dialogue(ShardDialogue[TransactionShard]):
 
     def skip_to(self, epoch: int) -> Producer:
         """As after so many producers."""
-        self.txn.metadata = evolve(
+        self.txn.metadata = replace(
             self.txn.metadata, producer=self.txn.producer._replace(producer_epoch=epoch)
         )
         return self.txn.producer

@@ -9,15 +9,16 @@ producer was told.
 
 from collections.abc import Iterable
 
-from attrs import Factory, define
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import field
 
 from pybroker.coordination.effects import TransactionMarker
 from pybroker.coordination.transaction.calls import TV_0, TV_2, EndReply, Producer
 from pybroker.coordination.transaction.states import TransactionState
 from pybroker.model.errors import ErrorCode
 from pybroker.model.ids import TopicPartition
+from pybroker.model.values import State
 from tests.coordination.transaction.dialogue import TXN, Dialogue
 
 PARTITIONS = [TopicPartition("out", number) for number in range(3)]
@@ -25,18 +26,16 @@ OTHER = "other"
 NONE = ErrorCode.NONE
 
 
-@define(eq=False)
-class Attempt:
+class Attempt(State, eq=False):
     """One transaction as its producer sees it. ``told`` is what it was told of the end; None is nothing."""
 
     number: int
-    written: set[TopicPartition] = Factory(set)
+    written: set[TopicPartition] = field(default_factory=set)
     wanted: bool | None = None
     told: bool | None = None
 
 
-@define
-class Entry:
+class Entry(State):
     """A batch of an attempt, or the marker that ends one."""
 
     producer: Producer

@@ -1,7 +1,7 @@
 """Records of ``__transaction_state``, against bytes and Kafka's own field order."""
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.transaction.calls import TV_2, Producer
 from pybroker.coordination.transaction.records import (
@@ -35,7 +35,7 @@ def test_value_of_version_0() -> None:
         "00000002 0001 61 00000002 00000000 00000002 0001 62 00000001 00000001"
         "000000000000000c 000000000000000b"
     )
-    assert read_value(value) == evolve(OPEN, previous_id=-1)
+    assert read_value(value) == replace(OPEN, previous_id=-1)
 
 
 def test_an_empty_transaction_has_null_partitions() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 import trio
-from attrs import evolve
 from kazoo.security import make_digest_acl
+from msgspec.structs import replace
 
 from pybroker.metadata.store import (
     ConnectionLost,
@@ -286,7 +286,7 @@ async def forbid(session, path):
 
 
 async def test_an_abandoned_session_stands_until_it_expires(direct, other):
-    direct.settings = evolve(direct.settings, session_timeout_ms=1_500)
+    direct.settings = replace(direct.settings, session_timeout_ms=1_500)
     session = await direct.session()
     await session.create("/e", ephemeral=True)
     gone = Seen()
@@ -299,7 +299,7 @@ async def test_an_abandoned_session_stands_until_it_expires(direct, other):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_thread_of_kazoo_that_died_is_started_again(direct, monkeypatch):
-    direct.settings = evolve(direct.settings, session_timeout_ms=1_500)
+    direct.settings = replace(direct.settings, session_timeout_ms=1_500)
     session = await direct.session()
     events = Events(session)
     handler = session._link._handler
@@ -318,7 +318,7 @@ async def test_a_thread_of_kazoo_that_died_is_started_again(direct, monkeypatch)
 
 
 async def test_no_more_requests_are_on_their_way_than_allowed(direct, monkeypatch):
-    direct.settings = evolve(direct.settings, max_in_flight=3)
+    direct.settings = replace(direct.settings, max_in_flight=3)
     session = await direct.session()
     most = 0
     send = session._link.send

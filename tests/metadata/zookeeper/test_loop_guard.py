@@ -3,8 +3,8 @@
 import threading
 
 import trio
-from attrs import evolve
 from kazoo.client import KazooClient
+from msgspec.structs import replace
 
 from pybroker.metadata.store import SessionEvent
 from pybroker.metadata.zookeeper.loop_guard import LoopGuard
@@ -59,7 +59,7 @@ async def test_a_loop_that_is_idle_is_not_taken_for_a_dead_one():
 
 
 async def test_the_session_of_a_broker_that_hangs_expires_and_a_new_one_follows(direct, zookeeper):
-    direct.settings = evolve(direct.settings, session_timeout_ms=1_000)
+    direct.settings = replace(direct.settings, session_timeout_ms=1_000)
     session = await direct.session()
     events = Events(session)
     before = session.session_id

@@ -3,7 +3,6 @@
 import pytest
 import trio
 import trustme
-from attrs import evolve
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoAuthError
 from kazoo.security import make_digest_acl_credential
+from msgspec.structs import replace
 
 from interop.support.process import free_port
 from interop.support.zookeeper import ZooKeeperServer
@@ -86,7 +86,7 @@ async def test_with_access_lists_only_the_creator_writes_and_secrets_are_not_rea
 
 
 async def zookeeper_stranger(under_test):
-    under_test.settings = evolve(under_test.settings, auth=None, set_acl=False)
+    under_test.settings = replace(under_test.settings, auth=None, set_acl=False)
     return await under_test.session()
 
 

@@ -4,9 +4,9 @@ import random
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pybroker.records.batch import iter_records
 from pybroker.records.header import CompressionType, iter_batch_headers
@@ -17,7 +17,6 @@ from pybroker.storage.cleaning.job import Answer, CleanedGroup, CleanerLimits, D
 from pybroker.storage.cleaning.offset_map import BYTES_PER_SLOT
 from pybroker.storage.cleaning.view import job_of
 from pybroker.storage.context import StorageContext
-from pybroker.storage.handles import HandlePool
 from pybroker.storage.loader import open_log
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
@@ -295,7 +294,7 @@ def test_a_follower_takes_over_a_cleaned_log_with_its_gaps_and_empty_batches(
 def test_records_before_the_log_start_are_not_dirty_and_retention_may_take_cleaned_segments(
     open_at: OpenLog, context: StorageContext, clock: Clock
 ) -> None:
-    log = open_at(evolve(CONFIG, delete=True, retention_ms=10_000, retention_bytes=-1))
+    log = open_at(replace(CONFIG, delete=True, retention_ms=10_000, retention_bytes=-1))
     fill(log, 200, keys=40)
     log.advance_log_start_offset(50)
     assert choose(log, context).first_dirty_offset == 50
@@ -390,7 +389,7 @@ _steps = st.one_of(
 def test_whatever_happens_the_state_equals_that_of_a_dictionary(steps: list[tuple[object, ...]]) -> None:
     clock = Clock()
     files = MemoryFiles(clock.now_ms)
-    context = StorageContext(now_ms=clock.now_ms, files=files, handles=HandlePool(files, 16))
+    context = StorageContext(now_ms=clock.now_ms, files=files, handle_limit=16)
     directory = f"/data/{PARTITION}"
     files.mkdir("/data")
     files.mkdir(directory)

@@ -3,12 +3,11 @@
 import random
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.records.header import Record
 from pybroker.storage import names
 from pybroker.storage.context import StorageContext
-from pybroker.storage.handles import HandlePool
 from pybroker.storage.loader import open_log
 from pybroker.storage.log import Log
 from pybroker.storage.log_config import LogConfig
@@ -28,7 +27,7 @@ CONFIG = LogConfig(
 
 
 def opened(files: MemoryFiles, *, clean_stop: bool) -> tuple[Log, StorageContext]:
-    context = StorageContext(now_ms=Clock().now_ms, files=files, handles=HandlePool(files, 4))
+    context = StorageContext(now_ms=Clock().now_ms, files=files, handle_limit=4)
     files.mkdir("/data")
     files.mkdir(DIRECTORY)
     return open_log(DIRECTORY, PARTITION, CONFIG, context, clean=clean_stop), context
@@ -48,7 +47,7 @@ def filled(keys: int, segment_bytes: int) -> tuple[MemoryFiles, Log, StorageCont
     log.roll()
     log.append_as_leader(keyed([(b"k2", b"last")]), 0)
     log.flush()
-    log.update_config(evolve(CONFIG, segment_bytes=segment_bytes))
+    log.update_config(replace(CONFIG, segment_bytes=segment_bytes))
     return files, log, context
 
 

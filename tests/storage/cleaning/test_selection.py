@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.model.ids import Offset, TopicPartition
 from pybroker.storage.cleaning.selection import LogFacts, SegmentFacts, assess, dirtiest
@@ -46,7 +46,7 @@ LOG = LogFacts(TP, SEGMENTS, 0, 350, 350, None)
 def test_the_range_to_clean_is_bounded_by_checkpoint_active_segment_stable_offset_and_lag(
     changes: dict[str, Any], expected: tuple[Offset, Offset]
 ) -> None:
-    chosen = assess(evolve(LOG, **changes), NOW_MS)
+    chosen = assess(replace(LOG, **changes), NOW_MS)
     assert (chosen.first_dirty_offset, chosen.first_uncleanable_offset) == expected
 
 
@@ -64,7 +64,7 @@ def test_the_range_to_clean_is_bounded_by_checkpoint_active_segment_stable_offse
 def test_whole_segments_count_as_clean_or_cleanable(
     changes: dict[str, Any], clean_bytes: int, cleanable_bytes: int
 ) -> None:
-    chosen = assess(evolve(LOG, **changes), NOW_MS)
+    chosen = assess(replace(LOG, **changes), NOW_MS)
     assert (chosen.clean_bytes, chosen.cleanable_bytes) == (clean_bytes, cleanable_bytes)
 
 
@@ -89,12 +89,12 @@ def test_whole_segments_count_as_clean_or_cleanable(
 def test_a_log_is_due_when_dirty_enough_or_when_a_record_has_waited_too_long(
     changes: dict[str, Any], is_due: bool
 ) -> None:
-    assert assess(evolve(LOG, **changes), NOW_MS).is_due is is_due
+    assert assess(replace(LOG, **changes), NOW_MS).is_due is is_due
 
 
 def test_the_dirtiest_log_that_is_due_comes_first() -> None:
     def log(name: str, cleaned: Offset, min_ratio: float) -> LogFacts:
-        return evolve(
+        return replace(
             LOG,
             topic_partition=TopicPartition(name, 0),
             cleaned_offset=cleaned,

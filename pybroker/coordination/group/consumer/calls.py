@@ -1,6 +1,6 @@
 """What the handlers ask of a consumer group and what they are told, free of wire formats."""
 
-from attrs import field
+from msgspec import field
 
 from pybroker.coordination.group.consumer.state import (
     NO_TIMEOUT,
@@ -10,11 +10,10 @@ from pybroker.coordination.group.consumer.state import (
     TopicIdPartition,
 )
 from pybroker.model.errors import ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class ConsumerHeartbeatCall:
+class ConsumerHeartbeatCall(Value):
     """A ConsumerGroupHeartbeat request. None in a field means that nothing has changed.
 
     Attributes:
@@ -47,8 +46,7 @@ class ConsumerHeartbeatCall:
         )
 
 
-@frozen
-class ConsumerHeartbeatReply:
+class ConsumerHeartbeatReply(Value):
     """The answer. ``assignment`` is None when it has not changed since the last one."""
 
     error: ErrorCode = ErrorCode.NONE
@@ -59,8 +57,7 @@ class ConsumerHeartbeatReply:
     assignment: Assignment | None = None
 
 
-@frozen
-class DescribedConsumerMember:
+class DescribedConsumerMember(Value):
     """A member, and what it should have."""
 
     member: ConsumerMember
@@ -76,8 +73,7 @@ class DescribedConsumerMember:
         return {**self.member.current.assigned, **self.member.current.revoking}
 
 
-@frozen
-class ConsumerGroupDescription:
+class ConsumerGroupDescription(Value):
     """What ConsumerGroupDescribe tells."""
 
     state: str

@@ -17,7 +17,7 @@ from pybroker.coordination.group.consumer.state import (
 )
 from pybroker.coordination.group.wire import PREFIX_BYTES, UnreadableRecord, kind_of, with_kind
 from pybroker.model.ids import TopicId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 from pybroker.protocol.codec import decode, encode
 from pybroker.protocol.errors import MalformedMessage
 from pybroker.protocol.message_classes import Message
@@ -49,49 +49,42 @@ _VALUE_VERSION = 0
 M = TypeVar("M", bound=Message)
 
 
-@frozen
-class GroupEpochChanged:
+class GroupEpochChanged(Value):
     """The group's epoch, and the hash of the metadata of its topics. None ends the group."""
 
     epoch: int | None
     metadata_hash: int = 0
 
 
-@frozen
-class PartitionMetadataSeen:
+class PartitionMetadataSeen(Value):
     """The topics' metadata as Kafka kept them before 4.1; only whether there is such a record matters."""
 
     is_there: bool
 
 
-@frozen
-class ProfileChanged:
+class ProfileChanged(Value):
     member_id: str
     profile: Profile | None
 
 
-@frozen
-class TargetEpochChanged:
+class TargetEpochChanged(Value):
     """The epoch for which the assignment was reckoned, and when."""
 
     epoch: int | None
     timestamp_ms: int = 0
 
 
-@frozen
-class TargetChanged:
+class TargetChanged(Value):
     member_id: str
     assignment: Assignment | None
 
 
-@frozen
-class CurrentChanged:
+class CurrentChanged(Value):
     member_id: str
     current: Current | None
 
 
-@frozen
-class RegexChanged:
+class RegexChanged(Value):
     regex: str
     resolved: ResolvedRegex | None
 

@@ -3,7 +3,7 @@ coordinator like a leader that assigns."""
 
 from collections.abc import Sequence
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.effects import Effects
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER, HeartbeatCall, JoinCall, LeavingMember, SyncCall
@@ -21,7 +21,7 @@ from pybroker.coordination.group.consumer.state import (
 from pybroker.coordination.group.subscriptions import Subscription
 from pybroker.metadata.image import ClusterImage
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 def supports(group: ConsumerGroup, call: JoinCall) -> bool:
@@ -55,7 +55,7 @@ def find_joining(draft: Draft, call: JoinCall, member_id: str) -> ConsumerMember
 
 def joined_profile(former: Profile, call: JoinCall, subscription: Subscription) -> Profile:
     """What a JoinGroup says of a member; it cannot subscribe by regular expression."""
-    return evolve(
+    return replace(
         former,
         instance_id=former.instance_id if call.instance_id is None else call.instance_id,
         rack_id=subscription.rack_id or former.rack_id,
@@ -149,8 +149,7 @@ def renew_session(group: ConsumerGroup, member: ConsumerMember, effects: Effects
     effects.start_timer(group.timer("member", member.member_id), member.profile.classic.session_timeout_ms)
 
 
-@frozen
-class Leaving:
+class Leaving(Value):
     """The members of a LeaveGroup that can go, and the answer for each that was named."""
 
     members: tuple[ConsumerMember, ...]

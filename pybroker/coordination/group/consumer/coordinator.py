@@ -45,7 +45,7 @@ from pybroker.coordination.group.group import ClassicGroup
 from pybroker.coordination.group.rebalance import prepare
 from pybroker.coordination.group.subscriptions import MalformedBlob, read_subscription, write_assignment
 from pybroker.model.errors import ApiError, ErrorCode
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 logger = logging.getLogger(__name__)
 
@@ -337,8 +337,7 @@ def _joined(member_id: str, epoch: int, call: JoinCall) -> JoinReply:
     return JoinReply(member_id, generation=epoch, protocol_type=CONSUMER, protocol_name=call.protocols[0][0])
 
 
-@frozen
-class HeartbeatStored:
+class HeartbeatStored(Value):
     """What a heartbeat led to is in the log, or will never be."""
 
     token: Token
@@ -352,8 +351,7 @@ class HeartbeatStored:
         )
 
 
-@frozen
-class JoinStored:
+class JoinStored(Value):
     """The same for the JoinGroup of a classic member."""
 
     token: Token
@@ -365,8 +363,7 @@ class JoinStored:
         effects.reply(self.token, JoinReply(self.reply.member_id, error) if failed else self.reply)
 
 
-@frozen
-class SyncStored:
+class SyncStored(Value):
     """What a classic member is told in SyncGroup is committed, or will never be."""
 
     token: Token
@@ -377,8 +374,7 @@ class SyncStored:
         effects.reply(self.token, SyncReply(error) if error is not ErrorCode.NONE else self.reply)
 
 
-@frozen
-class LateMemberRemoved:
+class LateMemberRemoved(Value):
     """A member is out because its time was over; if that could not be stored, the timer comes again."""
 
     timer: TimerKey

@@ -19,11 +19,10 @@ from pybroker.coordination.group.consumer.state import ResolvedRegex
 from pybroker.coordination.group.consumer.topics import metadata_hash, topic_ids
 from pybroker.coordination.group.rules import GroupRules
 from pybroker.metadata.image import ClusterImage
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class Setting:
+class Setting(Value):
     """What decisions about consumer groups look at beside the group.
 
     Attributes:

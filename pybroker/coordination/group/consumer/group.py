@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.effects import TimerKey
 from pybroker.coordination.group.consumer.changes import (
@@ -206,7 +206,7 @@ class ConsumerGroup:
             return
         if profile.instance_id is not None:
             self.static_members[profile.instance_id] = member_id
-        self.members[member_id] = evolve(member or ConsumerMember(member_id), profile=profile)
+        self.members[member_id] = replace(member or ConsumerMember(member_id), profile=profile)
 
     def _set_current(self, member_id: str, current: Current | None) -> None:
         member = self.members.get(member_id)
@@ -219,7 +219,7 @@ class ConsumerGroup:
         self._release(member)
         self._take(member_id, current.assigned)
         self._take(member_id, current.revoking)
-        self.members[member_id] = evolve(member, current=current)
+        self.members[member_id] = replace(member, current=current)
 
     def _take(self, member_id: str, partitions: OwnedPartitions) -> None:
         for tp in partitions:

@@ -3,7 +3,7 @@
 Source of the rules and of the sentences: ``GroupMetadataManager`` of Kafka 4.3.
 """
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.effects import Effects
 from pybroker.coordination.group.consumer.calls import ConsumerHeartbeatCall, ConsumerHeartbeatReply
@@ -138,7 +138,7 @@ def _find_member(draft: Draft, call: ConsumerHeartbeatCall, member_id: str) -> C
 
 def _updated(profile: Profile, call: ConsumerHeartbeatCall) -> Profile:
     """What is None in the call has not changed."""
-    return evolve(
+    return replace(
         profile,
         instance_id=profile.instance_id if call.instance_id is None else call.instance_id,
         rack_id=profile.rack_id if call.rack_id is None else call.rack_id,
@@ -186,5 +186,7 @@ def leave_for_a_while(draft: Draft, member: ConsumerMember) -> None:
     """A static member goes, and keeps its place and its partitions until its session ends. Whoever comes back
     in its place may commit for them from epoch 0 on."""
     current = member.current
-    gone = evolve(current, epoch=LEAVE_STATIC_EPOCH, assigned=dict.fromkeys(current.assigned, 0), revoking={})
+    gone = replace(
+        current, epoch=LEAVE_STATIC_EPOCH, assigned=dict.fromkeys(current.assigned, 0), revoking={}
+    )
     draft.emit(CurrentChanged(member.member_id, gone))

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.group.calls import UNKNOWN_MEMBER
 from pybroker.coordination.group.consumer.changes import CurrentChanged, ProfileChanged, TargetChanged
@@ -132,7 +132,7 @@ def replace_static(draft: Draft, former: ConsumerMember, new_id: str) -> Consume
     """A static member is back under a new id: it takes over the place and the partitions."""
     target = draft.group.target(former.member_id)
     member = ConsumerMember(
-        new_id, former.profile, evolve(former.current, epoch=JOIN_EPOCH, previous_epoch=JOIN_EPOCH)
+        new_id, former.profile, replace(former.current, epoch=JOIN_EPOCH, previous_epoch=JOIN_EPOCH)
     )
     logger.info(
         "group %s: %s replaces %s as %s",

@@ -5,7 +5,7 @@ First it gives up what is no longer its own; only then it goes on to the group's
 
 from collections.abc import Callable, Collection
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.coordination.group.consumer.state import (
     Assignment,
@@ -16,11 +16,10 @@ from pybroker.coordination.group.consumer.state import (
 )
 from pybroker.model.errors import ApiError, ErrorCode
 from pybroker.model.ids import TopicId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class Reconciliation:
+class Reconciliation(Value):
     """What a step is made of.
 
     Attributes:
@@ -72,7 +71,7 @@ class Reconciliation:
         assigned = {tp: epoch for tp, epoch in current.assigned.items() if tp not in dropped}
         revoking = {**current.revoking, **dropped}
         if not self._still_has(revoking):
-            return evolve(current, assigned=assigned, previous_epoch=current.epoch)
+            return replace(current, assigned=assigned, previous_epoch=current.epoch)
         return Current(current.epoch, current.epoch, MemberState.UNREVOKED_PARTITIONS, assigned, revoking)
 
     def _next(self, current: Current, epoch: int) -> Current:

@@ -2,14 +2,14 @@
 
 from enum import Enum
 
-from attrs import field
+from msgspec import field
 
 from pybroker.config.broker import BrokerConfig
 from pybroker.config.group import GroupTimeouts
 from pybroker.coordination.group.consumer.assignors import ASSIGNORS, assignor_names
 from pybroker.metadata.image import ClusterImage
 from pybroker.metadata.znodes import ConfigType, sanitize
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
 class MigrationPolicy(Enum):
@@ -29,11 +29,10 @@ class MigrationPolicy(Enum):
         return self in (MigrationPolicy.DOWNGRADE, MigrationPolicy.BIDIRECTIONAL)
 
 
-@frozen
-class ConsumerRules:
+class ConsumerRules(Value):
     """``assignors`` are those served, the default first."""
 
-    default_timeouts: GroupTimeouts = field(factory=GroupTimeouts)
+    default_timeouts: GroupTimeouts = field(default_factory=GroupTimeouts)
     max_size: int = 0x7FFFFFFF
     assignors: tuple[str, ...] = tuple(ASSIGNORS)
     migration: MigrationPolicy = MigrationPolicy.BIDIRECTIONAL

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from enum import Enum, IntEnum
 from typing import NamedTuple, TypeAlias
 
-from attrs import field
+from msgspec import field
 
 from pybroker.coordination.group.calls import Protocols
 from pybroker.model.ids import TopicId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 JOIN_EPOCH = 0
 """The epoch of a member that joins, or joins again."""
@@ -56,16 +56,14 @@ class MemberState(IntEnum):
     """Written by a later version."""
 
 
-@frozen
-class ClassicProfile:
+class ClassicProfile(Value):
     """What a member of the classic protocol brings along."""
 
     session_timeout_ms: int
     protocols: Protocols
 
 
-@frozen
-class Profile:
+class Profile(Value):
     """What a member says of itself. ``topic_regex`` is empty for none; ``classic`` is None for members of the
     consumer protocol."""
 
@@ -80,8 +78,7 @@ class Profile:
     classic: ClassicProfile | None = None
 
 
-@frozen
-class Current:
+class Current(Value):
     """What a member has.
 
     Attributes:
@@ -93,15 +90,14 @@ class Current:
     epoch: int = 0
     previous_epoch: int = -1
     state: MemberState = MemberState.STABLE
-    assigned: OwnedPartitions = field(factory=dict)
-    revoking: OwnedPartitions = field(factory=dict)
+    assigned: OwnedPartitions = field(default_factory=dict)
+    revoking: OwnedPartitions = field(default_factory=dict)
 
     def is_reconciled_to(self, epoch: int) -> bool:
         return self.state is MemberState.STABLE and self.epoch == epoch
 
 
-@frozen
-class ConsumerMember:
+class ConsumerMember(Value):
     """A member: what it says and what it has."""
 
     member_id: str
@@ -113,8 +109,7 @@ class ConsumerMember:
         return self.profile.classic is not None
 
 
-@frozen
-class ResolvedRegex:
+class ResolvedRegex(Value):
     """The topics that a regular expression stood for, at a version of the metadata and a broker time."""
 
     topics: frozenset[str] = frozenset()

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from pybroker.config.group import GroupTimeouts
 from pybroker.coordination.effects import Effects
@@ -136,7 +136,7 @@ def test_requests_that_make_no_sense(fields: dict[str, Any], message: str) -> No
     joining = ConsumerHeartbeatCall(
         GROUP, "a", 0, rebalance_timeout_ms=1, topic_names=ORDERS, owned=frozenset()
     )
-    answer = scene.answers[scene.call(evolve(joining, **fields))]
+    answer = scene.answers[scene.call(replace(joining, **fields))]
     code = ErrorCode.UNSUPPORTED_ASSIGNOR if "server_assignor" in fields else ErrorCode.INVALID_REQUEST
     assert (answer.error, answer.message) == (code, message)
     assert not scene.shard.groups

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 from pybroker.coordination.group.consumer.state import Assignment
 from pybroker.model.ids import TopicId
-from pybroker.model.values import frozen
+from pybroker.model.values import Value
 
 
-@frozen
-class MemberSpec:
+class MemberSpec(Value):
     """A member: the existing topics that it subscribes to, and what it was to have until now."""
 
     subscribed: frozenset[TopicId]
@@ -16,8 +15,7 @@ class MemberSpec:
     instance_id: str | None = None
 
 
-@frozen
-class GroupSpec:
+class GroupSpec(Value):
     """A group with members. ``partition_counts`` has every topic that anybody subscribes to."""
 
     members: Mapping[str, MemberSpec]
