@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from pybroker import __version__
 from pybroker.app.announcement import Announcement
-from pybroker.cli import main
 from pybroker.config.broker import BrokerConfig
 from pybroker.model.errors import StartupError
+from tests.support.command_line import run
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +48,14 @@ def _replace_app(monkeypatch: pytest.MonkeyPatch, serve: object) -> None:
 
 
 def test_version_and_help_need_nothing_else() -> None:
-    assert CliRunner().invoke(main, ["--version"]).output == f"pybroker, version {__version__}\n"
-    text = CliRunner().invoke(main, ["serve", "--help"]).output
+    assert run(["--version"]).output == f"pybroker, version {__version__}\n"
+    text = run(["serve", "--help"]).output
     for word in ("127.0.0.1:9092", "./pybroker-data", "--override", "--log-level", "--log-format"):
         assert word in text
 
 
 def test_serve_without_arguments_serves_the_single_node_profile(served: list[BrokerConfig]) -> None:
-    result = CliRunner().invoke(main, ["serve"])
+    result = run(["serve"])
     assert result.exit_code == 0
     assert served[0].log_dirs == ("./pybroker-data",)
 
@@ -64,17 +63,17 @@ def test_serve_without_arguments_serves_the_single_node_profile(served: list[Bro
 def test_file_and_options_reach_the_broker(served: list[BrokerConfig], tmp_path: Path) -> None:
     file = tmp_path / "server.properties"
     file.write_text("broker.id=3\nno.such=1\n")
-    result = CliRunner().invoke(main, ["serve", str(file), "-o", "num.partitions=5"])
+    result = run(["serve", str(file), "-o", "num.partitions=5"])
     assert result.exit_code == 0
     assert (served[0].broker_id, served[0].num_partitions) == (3, 5)
-    assert "WARNING pybroker: " in result.stderr
-    assert "unknown key no.such is ignored" in result.stderr
+    assert "WARNING pybroker: " in result.errors
+    assert "unknown key no.such is ignored" in result.errors
 
 
 def test_a_bad_value_is_one_line_and_exit_code_2(served: list[BrokerConfig]) -> None:
-    result = CliRunner().invoke(main, ["serve", "--override", "num.partitions=0"])
+    result = run(["serve", "--override", "num.partitions=0"])
     assert result.exit_code == 2
-    assert result.stderr == (
+    assert result.errors == (
         "pybroker: --override: num.partitions=0: Value must be at least 1; allowed: int [1,...]\n"
     )
     assert served == []
@@ -85,9 +84,9 @@ def test_a_broker_that_cannot_start_is_one_line_and_exit_code_1(monkeypatch: pyt
         raise StartupError("127.0.0.1:9092 is in use")
 
     _replace_app(monkeypatch, serve)
-    result = CliRunner().invoke(main, ["serve"])
+    result = run(["serve"])
     assert result.exit_code == 1
-    assert result.stderr == "pybroker: 127.0.0.1:9092 is in use\n"
+    assert result.errors == "pybroker: 127.0.0.1:9092 is in use\n"
 
 
 def test_the_command_line_loads_neither_trio_nor_the_broker() -> None:
@@ -97,3 +96,16 @@ def test_the_command_line_loads_neither_trio_nor_the_broker() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan"])
+def test_a_wrong_argument_is_named_with_exit_code_2(seconds: str) -> None:
+    result = run(["health", "--timeout", seconds])
+    assert result.exit_code == 2
+    assert f"argument --timeout: {seconds!r} is not a number above 0" in result.errors
+
+
+def test_without_a_command_the_line_says_that_one_is_missing() -> None:
+    result = run([])
+    assert result.exit_code == 2
+    assert "required: COMMAND" in result.errors

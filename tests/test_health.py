@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from click.testing import CliRunner
 
-from pybroker.cli import main
 from pybroker.health import Unhealthy, ask, first_address, split_address
 from tests.support.broker import running_broker
+from tests.support.command_line import run
 
 
 @contextmanager
@@ -89,17 +88,18 @@ def test_a_file_without_an_address_to_ask_is_unhealthy(tmp_path: Path, text: str
         first_address(file)
 
 
-def test_the_command_says_what_it_found(tmp_path: Path) -> None:
+def test_the_command_says_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with peer(b"\0\0\0\x06\0\0\0\x01\0\0") as port:
-        healthy = CliRunner().invoke(main, ["health", f"127.0.0.1:{port}"])
+        healthy = run(["health", f"127.0.0.1:{port}"])
     assert (healthy.exit_code, healthy.output) == (0, f"127.0.0.1:{port} serves clients\n")
     file = tmp_path / "addresses"
-    missing = CliRunner().invoke(main, ["health"], env={"PYBROKER_ADDRESSES_FILE": str(file)})
+    monkeypatch.setenv("PYBROKER_ADDRESSES_FILE", str(file))
+    missing = run(["health"])
     assert missing.exit_code == 1
-    assert missing.stderr == f"pybroker: {file} is not there: the broker is not ready, or stopped\n"
-    wrong = CliRunner().invoke(main, ["health", "localhost"])
+    assert missing.errors == f"pybroker: {file} is not there: the broker is not ready, or stopped\n"
+    wrong = run(["health", "localhost"])
     assert wrong.exit_code == 2
-    assert "'localhost' is not HOST:PORT" in wrong.stderr
+    assert "'localhost' is not HOST:PORT" in wrong.errors
 
 
 @pytest.mark.parametrize("text", ["localhost", ":9092", "localhost:", "localhost:kafka"])

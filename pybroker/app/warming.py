@@ -18,7 +18,7 @@ from pybroker.protocol.codec import decoder, import_generators, parts_encoder
 FOR_CODECS = ("pickle", "pdb", "construct")
 LATE = (
     # What a library brings along goes before it, so that no step is long.
-    *("email.message", "importlib.metadata", "argparse", "crc32c"),
+    *("email.message", "importlib.metadata", "concurrent.futures.thread", "crc32c"),
     "pybroker.records.header",
     "pybroker.records.validation",
     "pybroker.storage.segments",

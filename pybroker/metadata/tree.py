@@ -4,7 +4,6 @@ A :class:`Decider` turns requested operations into changes without touching the 
 Between the two the owner persists them, so what a reader sees is always on disk. Replay is ``apply`` alone.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -30,7 +29,8 @@ from pybroker.metadata.store import (
 )
 from pybroker.model.values import Value
 
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
+_UNPRINTABLE = ((0x00, 0x1F), (0x7F, 0x9F), (0xD800, 0xF8FF), (0xFFF0, 0x10FFFF))
+"""First and last code point (inclusive) of what may not be in a path."""
 
 
 class Created(Value):
@@ -351,5 +351,9 @@ def check_path(path: str) -> None:
         raise InvalidPath(f"{path!r} must begin with a slash and not end in one")
     if any(part in ("", ".", "..") for part in path[1:].split("/")):
         raise InvalidPath(f"{path!r} has an empty or relative part")
-    if _UNPRINTABLE.search(path):
+    if not (path.isascii() and path.isprintable()) and any(map(_is_unprintable, path)):
         raise InvalidPath(f"{path!r} has a character that is not allowed")
+
+
+def _is_unprintable(character: str) -> bool:
+    return any(first <= ord(character) <= last for first, last in _UNPRINTABLE)

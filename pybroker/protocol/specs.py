@@ -97,7 +97,8 @@ def load_file(stem: str) -> SpecFile:
 
 def _read(stem: str) -> str:
     try:
-        return (spec_folder() / f"{stem}.toml").read_text(encoding="utf-8")
+        with open(f"{spec_folder()}/{stem}.toml", "rb") as file:
+            return file.read().decode()
     except FileNotFoundError:
         raise SpecError(f"{stem}.toml: no such spec file in {spec_folder()}") from None
 

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pybroker.storage import checkpoints, names
@@ -303,6 +302,8 @@ class LogManager(LogLoading):
         self.release()
 
     def _close_logs(self, path: str) -> bool:
+        from concurrent.futures import ThreadPoolExecutor
+
         jobs: list[tuple[Log, FlushJob]] = []
         for log in self._all_in(path):
             try:

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from pybroker.cli import main
 from pybroker.metadata import journal
 from pybroker.metadata.copying import (
     CopyRefused,
@@ -24,6 +22,7 @@ from pybroker.metadata.embedded import EmbeddedStore
 from pybroker.metadata.store import Create, Delete, Op, SetData
 from pybroker.metadata.znodes import ClusterIdZNode
 from tests.metadata.stores import ManualClock
+from tests.support.command_line import run
 
 CLUSTER = "dGhlLW9uZS1jbHVzdGVyMQ"
 OTHER = "YW5vdGhlci1jbHVzdGVyMQ"
@@ -169,15 +168,15 @@ async def make_embedded(log_dir: Path, *, crash: bool = False) -> EmbeddedStore:
 async def test_an_embedded_store_is_copied_and_opens_again(tmp_path: Path) -> None:
     await make_embedded(tmp_path / "one")
     line = ["--from", f"embedded:{tmp_path / 'one'}", "--to", f"embedded:{tmp_path / 'two'}"]
-    result = CliRunner().invoke(main, ["metadata", "copy", *line])
-    assert result.exit_code == 0, result.output
+    result = run(["metadata", "copy", *line])
+    assert result.exit_code == 0, result.errors
     assert f"cluster {CLUSTER}: 7 changes" in result.output
     copied = EmbeddedStore.open(tmp_path / "two" / journal.DIRECTORY, now_ms=ManualClock().now_ms)
     session = copied.session()
     assert (await session.get("/brokers/topics/orders"))[0] == b"{}"
     assert await session.exists("/controller") is None
     await copied.close()
-    result = CliRunner().invoke(main, ["metadata", "copy", *line])
+    result = run(["metadata", "copy", *line])
     assert f"cluster {CLUSTER}: 0 changes" in result.output
 
 
@@ -194,10 +193,10 @@ async def test_ephemeral_nodes_that_a_crash_left_are_no_obstacle(tmp_path: Path)
 async def test_a_store_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
     store = await make_embedded(tmp_path / "one", crash=True)
     line = ["--from", f"embedded:{tmp_path / 'one'}", "--to", f"embedded:{tmp_path / 'two'}"]
-    result = CliRunner().invoke(main, ["metadata", "copy", *line])
+    result = run(["metadata", "copy", *line])
     assert result.exit_code == 1
-    assert result.output.count("\n") == 1
-    assert "is in use by another process" in result.output
+    assert result.errors.count("\n") == 1
+    assert "is in use by another process" in result.errors
     with pytest.raises(DirectoryLocked):
         open_place(f"embedded:{tmp_path / 'one'}")
     await store.close()
