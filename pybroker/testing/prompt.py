@@ -21,8 +21,9 @@ FIND_COORDINATOR: Final = 10
 _INTERNAL: Final = {0: CONSUMER_OFFSETS, 1: TRANSACTION_STATE}
 """Key type of FindCoordinator -> the topic that it creates."""
 
-PATIENCE_S: Final = 1.0
-"""After so long the client is told to ask again after all. I/O time, since the client waits."""
+PATIENCE_S: Final = 3.0
+"""After so long the client is told to ask again after all: more than a topic takes on a busy machine, less
+than makes clients give up. I/O time, since the client waits."""
 
 
 def prompt(broker: Callable[[], "Broker | None"]) -> Around:
