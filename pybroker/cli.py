@@ -7,6 +7,7 @@ product; it is also why this is argparse, the quickest to import.
 import argparse
 import gc
 import logging
+import math
 import os
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EXIT_CANNOT_START = 1
 EXIT_UNHEALTHY = 1
 EXIT_BAD_CONFIGURATION = 2
+EXIT_INTERRUPTED = 130
 ADDRESSES_VARIABLE = "PYBROKER_ADDRESSES_FILE"
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -64,9 +66,14 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     Raises:
         SystemExit: the command line is wrong (2), or asked for help or the version (0).
     """
-    asked = _parser().parse_args(arguments)
+    asked, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        asked.parser.error(f"unknown: {' '.join(unknown)}")
     command: Callable[[argparse.Namespace], int] = asked.command
-    return command(asked)
+    try:
+        return command(asked)
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,7 +109,7 @@ def _command(
 
 def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = _command(commands, "serve", _SERVE, _serve)
-    serve.add_argument("properties", nargs="?", type=Path, metavar="PROPERTIES")
+    serve.add_argument("properties", nargs="?", type=_file, metavar="PROPERTIES")
     serve.add_argument(
         "-o",
         "--override",
@@ -156,11 +163,18 @@ def _add_addresses_file(parser: argparse.ArgumentParser, use: str) -> None:
     variable = os.environ.get(ADDRESSES_VARIABLE)
     parser.add_argument(
         "--addresses-file",
-        type=Path,
-        default=Path(variable) if variable else None,
+        type=_file,
+        default=variable or None,
         metavar="FILE",
         help=f"{use} (default: ${ADDRESSES_VARIABLE})",
     )
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a directory")
+    return path
 
 
 def _positive_seconds(text: str) -> float:
@@ -168,7 +182,7 @@ def _positive_seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return seconds
 

@@ -98,7 +98,7 @@ def test_the_command_line_loads_neither_trio_nor_the_broker() -> None:
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan"])
+@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan", "inf"])
 def test_a_wrong_argument_is_named_with_exit_code_2(seconds: str) -> None:
     result = run(["health", "--timeout", seconds])
     assert result.exit_code == 2
@@ -109,3 +109,26 @@ def test_without_a_command_the_line_says_that_one_is_missing() -> None:
     result = run([])
     assert result.exit_code == 2
     assert "required: COMMAND" in result.errors
+
+
+def test_unknown_arguments_are_refused_by_the_command_that_does_not_know_them() -> None:
+    result = run(["serve", "--over", "a=b"])
+    assert result.exit_code == 2
+    assert result.errors.startswith("usage: pybroker serve ")
+    assert "unknown: --over" in result.errors
+
+
+def test_a_directory_in_the_place_of_a_file_is_a_wrong_argument(tmp_path: Path) -> None:
+    for arguments in (["serve", str(tmp_path)], ["health", "--addresses-file", str(tmp_path)]):
+        result = run(arguments)
+        assert result.exit_code == 2
+        assert f"{str(tmp_path)!r} is a directory" in result.errors
+
+
+def test_an_interruption_is_one_line_and_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(config: BrokerConfig, announcement: Announcement) -> int:
+        raise KeyboardInterrupt
+
+    _replace_app(monkeypatch, serve)
+    result = run(["serve"])
+    assert (result.exit_code, result.errors) == (130, "pybroker: interrupted\n")

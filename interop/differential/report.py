@@ -69,7 +69,10 @@ def write_json(tally: Tally, path: Path) -> None:
         "requests": tally.total,
         "rows": rows,
         "allowed": dict(tally.allowed),
-        "findings": [asdict(finding) for finding in tally.findings],
+        "findings": [
+            {**asdict(finding), "fields": [asdict(field) for field in finding.fields]}
+            for finding in tally.findings
+        ],
     }
     path.write_text(json.dumps(data, indent=1, default=str) + "\n", encoding="utf-8")
 

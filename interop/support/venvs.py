@@ -14,7 +14,7 @@ from interop.support.maven import CACHE
 from interop.support.servers import CHECKOUT, SERVER_PYTHON
 from interop.support.tools import ToolMissing
 
-HARNESS = ("msgspec>=0.19", "kazoo", "pytest>=8.3", "pytest-timeout")
+HARNESS = ("msgspec", "kazoo", "pytest>=8.3", "pytest-timeout")
 
 CODECS = ("python-snappy", "lz4", "xxhash", "zstandard", "crc32c")
 """xxhash makes the wrong checksum that lz4 has in message sets of old clients."""

@@ -23,7 +23,6 @@ class Validator(Protocol):
         """What is allowed, in Kafka's notation."""
 
 
-# Making a repr costs start-up more than the rest of a small class; a rule describes itself instead.
 class Range(Value):
     """A number between two bounds, both inclusive; ``None`` leaves that side open."""
 

@@ -8,11 +8,13 @@ import difflib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from functools import cache
 from inspect import cleandoc
 from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from msgspec import Struct
-from msgspec.structs import FieldInfo, fields
+from msgspec.structs import FieldInfo
+from msgspec.structs import fields as read_fields
 
 T = TypeVar("T")
 Path: TypeAlias = tuple[str | int, ...]
@@ -34,6 +36,11 @@ def read(kind: type[T], plain: Any, place: Callable[[Path], str] | None = None) 
     """
     value: T = _Reader(place or dotted).value(kind, plain, ())
     return value
+
+
+@cache
+def _fields(kind: type[Struct]) -> tuple[FieldInfo, ...]:
+    return read_fields(kind)
 
 
 def dotted(path: Path) -> str:
@@ -66,14 +73,14 @@ class _Reader:
                 str(name): self.value(item_kind, item, (*path, str(name))) for name, item in plain.items()
             }
         if issubclass(kind, Struct):
-            return self._fields(kind, plain, path)
+            return self._struct(kind, plain, path)
         if issubclass(kind, Enum):
             return self._enum(kind, plain, path)
         return self._scalar(kind, plain, path)
 
-    def _fields(self, kind: type[Struct], plain: Any, path: Path) -> Any:
+    def _struct(self, kind: type[Struct], plain: Any, path: Path) -> Any:
         self._expect(isinstance(plain, dict), "a mapping", plain, path)
-        known = {field.name: field for field in fields(kind)}
+        known = {field.name: field for field in _fields(kind)}
         for name in plain:
             if name not in known:
                 raise self._bad((*path, name), f"unknown; {_choice(str(name), list(known))}")
@@ -133,11 +140,11 @@ def schema(kind: Any) -> dict[str, Any]:
     if origin is not None and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": schema(get_args(kind)[1])}
     if issubclass(kind, Struct):
-        required = [field.name for field in fields(kind) if field.required]
+        required = [field.name for field in _fields(kind) if field.required]
         described: dict[str, Any] = {
             "type": "object",
             "description": cleandoc(kind.__doc__ or ""),
-            "properties": {field.name: _property(field) for field in fields(kind)},
+            "properties": {field.name: _property(field) for field in _fields(kind)},
             "additionalProperties": False,
         }
         return {**described, "required": required} if required else described

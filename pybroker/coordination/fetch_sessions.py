@@ -275,6 +275,7 @@ class FetchOutcome(Value):
 class FetchContext:
     """One Fetch request's view of its session: the full list of targets, and the reply's selection."""
 
+    __slots__ = ()
     error: ErrorCode = ErrorCode.NONE
 
     @property

@@ -28,8 +28,6 @@ NO_RETENTION_TIME = -1
 NO_TIMESTAMP = -1
 LATEST_TIMESTAMP_MS = (1 << 63) - 1
 
-_new = tuple.__new__
-
 
 class OffsetCommitHandler(Value):
     """``max_metadata_length`` is that of ``offset.metadata.max.bytes``, for version 0."""
@@ -95,13 +93,10 @@ def _commit(
     asked: OffsetCommitRequest.OffsetCommitRequestPartition, now_ms: int, expiry_ms: int | None
 ) -> CommittedOffset:
     timestamp = asked.commit_timestamp
-    return _new(
-        CommittedOffset,
-        (
-            asked.committed_offset,
-            asked.committed_leader_epoch,
-            asked.committed_metadata or "",
-            now_ms if timestamp == NO_TIMESTAMP else timestamp,
-            expiry_ms,
-        ),
+    return CommittedOffset(
+        asked.committed_offset,
+        asked.committed_leader_epoch,
+        asked.committed_metadata or "",
+        now_ms if timestamp == NO_TIMESTAMP else timestamp,
+        expiry_ms,
     )

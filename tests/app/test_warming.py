@@ -31,7 +31,7 @@ async def start():
 
 trio.run(start)
 """
-OF_OTHERS = ("pickle", "pdb", "email.message", "importlib.metadata", "argparse")
+OF_OTHERS = ("pickle", "pdb", "email.message", "importlib.metadata", "concurrent.futures.thread")
 """Modules of the standard library that another library may need one day."""
 
 

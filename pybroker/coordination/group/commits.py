@@ -68,7 +68,7 @@ def _refusal(group: ClassicGroup, call: CommitCall) -> ErrorCode:
 def storable_offsets(call: CommitCall, rules: GroupRules) -> Mapping[TopicPartition, CommittedOffset]:
     """All commits but those whose text is longer than ``offset.metadata.max.bytes``."""
     limit = rules.max_metadata_length
-    too_long = {tp for tp, one in call.offsets.items() if one[2] and _length(one[2]) > limit}
+    too_long = {tp for tp, one in call.offsets.items() if one.metadata and _length(one.metadata) > limit}
     if not too_long:
         return call.offsets
     return {tp: one for tp, one in call.offsets.items() if tp not in too_long}

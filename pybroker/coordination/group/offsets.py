@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from struct import Struct
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from pybroker.model.ids import LeaderEpoch, Offset, ProducerId, TopicPartition
+from pybroker.model.values import Value
 
 
-class CommittedOffset(NamedTuple):
+class CommittedOffset(Value):
     """One commit. ``expire_timestamp_ms`` only when the client asked for a retention time of its own."""
 
     offset: Offset
@@ -34,10 +35,15 @@ _NO_EXPIRY: Final = -1
 
 def stored_offset(commit: CommittedOffset, batch_offset: Offset) -> StoredOffset:
     """What is kept of a commit."""
-    offset, leader_epoch, metadata, commit_ms, expire_ms = commit
-    if expire_ms is None:
-        expire_ms = _NO_EXPIRY
-    return _FIELDS.pack(batch_offset, offset, leader_epoch, commit_ms, expire_ms) + metadata.encode()
+    expire_ms = commit.expire_timestamp_ms
+    numbers = _FIELDS.pack(
+        batch_offset,
+        commit.offset,
+        commit.leader_epoch,
+        commit.commit_timestamp_ms,
+        _NO_EXPIRY if expire_ms is None else expire_ms,
+    )
+    return numbers + commit.metadata.encode()
 
 
 def commit_of(stored: StoredOffset) -> CommittedOffset:

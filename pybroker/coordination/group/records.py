@@ -77,13 +77,15 @@ def offset_key(group_id: str, tp: TopicPartition) -> bytes:
 
 def offset_value(commit: CommittedOffset) -> bytes:
     """Version 3, or 1 when the commit expires by itself."""
-    offset, leader_epoch, metadata, timestamp_ms, expiry_ms = commit
     value = OffsetCommitValue(
-        offset=offset, leader_epoch=leader_epoch, metadata=metadata, commit_timestamp=timestamp_ms
+        offset=commit.offset,
+        leader_epoch=commit.leader_epoch,
+        metadata=commit.metadata,
+        commit_timestamp=commit.commit_timestamp_ms,
     )
-    if expiry_ms is None:
+    if commit.expire_timestamp_ms is None:
         return _OFFSET_VALUE_PREFIX + _encode_value(OFFSET_VALUE)(value)
-    value.expire_timestamp = expiry_ms
+    value.expire_timestamp = commit.expire_timestamp_ms
     return with_kind(OFFSET_VALUE_WITH_EXPIRY, _encode_value(OFFSET_VALUE_WITH_EXPIRY)(value))
 
 
@@ -102,12 +104,15 @@ def offset_records(
         if name != topic:
             topic = name
             key_start = offset_key(group_id, TopicPartition(topic, 0))[: -_PARTITION.size]
-        if commit[1:] != said:
-            said = commit[1:]
+        rest = (
+            commit.leader_epoch, commit.metadata, commit.commit_timestamp_ms, commit.expire_timestamp_ms,
+        )  # fmt: skip
+        if rest != said:
+            said = rest
             value = offset_value(commit)
             version, value_end = value[:PREFIX_BYTES], value[_OFFSET_END:]
         records.append(
-            (key_start + _PARTITION.pack(partition), version + _OFFSET.pack(commit[0]) + value_end)
+            (key_start + _PARTITION.pack(partition), version + _OFFSET.pack(commit.offset) + value_end)
         )
     return records
 
