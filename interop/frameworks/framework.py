@@ -22,8 +22,8 @@ class Framework(Struct, frozen=True):
     name: str
     version: str
     app: str
-    restart_fault: str = ""
-    """What it does wrong by itself when the broker is killed, seen against Apache Kafka too."""
+    start_fault: str = ""
+    """What it does wrong by itself while it or the broker starts, seen against Apache Kafka too."""
 
     def count(
         self, bootstrap: str, application: str, source: str, sink: str, partitions: int, folder: Path
@@ -60,7 +60,7 @@ FRAMEWORKS = (
         "faust-streaming",
         "0.15.3",
         "faust_app",
-        restart_fault="results are lost while the broker starts",
+        start_fault="results are lost, or come twice, while it or the broker starts",
     ),
     Framework("quixstreams", "3.28.1", "quix_app"),
 )

@@ -13,7 +13,8 @@ import trio
 from pybroker.handlers.late import LateHandler
 from pybroker.handlers.routes import Route
 from pybroker.protocol.apis import api_by_key
-from pybroker.protocol.codec import decoder, import_generators, parts_encoder
+from pybroker.protocol.codec import decoder, import_generators, is_kept, parts_encoder
+from pybroker.protocol.messages import RequestHeader
 
 FOR_CODECS = ("pickle", "pdb", "construct")
 LATE = (
@@ -52,17 +53,38 @@ _HOT = ((0, 9), (0, 10), (1, 11), (1, 16), (22, 4), (2, 7), (10, 4), (8, 9), (12
 """API keys and versions that today's clients go on with, after those with which they begin."""
 
 
+HEAD_START_S = 0.05
+"""What a client that waited for the port may need until it has its first answer."""
+
+
 async def warm(routes: Mapping[int, Route]) -> None:
     """Imports what is late, and makes the handlers and codecs of the hottest messages; one in a turn.
 
-    A client may be waiting for its first answer: what that takes goes first.
+    A client may be waiting for its first answer: what that takes goes first. With codecs of an earlier start
+    it takes nothing of this.
     """
+    if _has_first_codecs():
+        await trio.sleep(HEAD_START_S)
     await _import(FOR_CODECS)
     for _ in import_generators():
         await trio.lowlevel.checkpoint()
     await _make(routes, _FIRST)
     await _import(LATE)
     await _make(routes, _HOT)
+
+
+def _has_first_codecs() -> bool:
+    apis = [(api_by_key[key], version) for key, version in _FIRST]
+    return all(is_kept(api.request, version) for api, version in apis)
+
+
+def keep_codecs() -> None:
+    """Makes, and so keeps, what clients begin with: for an image, whose containers cannot keep anything."""
+    for version in (1, 2):
+        decoder(RequestHeader, version)
+    for key, version in (*_FIRST, *_HOT):
+        decoder(api_by_key[key].request, version)
+        parts_encoder(api_by_key[key].response, version)
 
 
 async def _import(names: Iterable[str]) -> None:

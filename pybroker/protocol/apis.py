@@ -5,9 +5,9 @@ from types import MappingProxyType
 from typing import Final
 
 from pybroker.model.values import Value
-from pybroker.protocol import messages
+from pybroker.protocol import kept, messages
 from pybroker.protocol.message_classes import Message
-from pybroker.protocol.specs import api_versions, file_index
+from pybroker.protocol.specs import api_versions, file_index, spec_folder
 
 CONTROLLED_SHUTDOWN: Final = 7
 API_VERSIONS: Final = 18
@@ -50,12 +50,20 @@ class ApiSpec(Value):
 
 
 def _read_apis() -> Mapping[int, ApiSpec]:
-    found = {}
-    for key in file_index():
-        api = api_versions(key)
-        flexible_from = api.flexible.first if api.flexible else None
-        found[key] = ApiSpec(key, api.name, (api.versions.first, api.versions.last), flexible_from)
-    return MappingProxyType(found)
+    paths = (f"{spec_folder()}/{stem}.toml" for stem in file_index().values())
+    made_of = f"{kept.modules('apis', 'specs')} {kept.files(*paths)}"
+    rows = kept.load("apis", made_of)
+    if rows is None:
+        rows = [_row(key) for key in file_index()]
+        kept.keep("apis", made_of, rows)
+    return MappingProxyType({row[0]: ApiSpec(*row) for row in rows})
+
+
+def _row(key: int) -> tuple[int, str, tuple[int, int], int | None]:
+    """The fields of an :class:`ApiSpec`."""
+    api = api_versions(key)
+    flexible_from = api.flexible.first if api.flexible else None
+    return key, api.name, (api.versions.first, api.versions.last), flexible_from
 
 
 api_by_key: Final = _read_apis()

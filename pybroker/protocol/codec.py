@@ -1,14 +1,19 @@
-"""Bytes to messages and back, with code generated when a version of a message is first used (1 to 2 ms).
+"""Bytes to messages and back, with code generated when a version of a message is first used (1 to 2 ms), and
+kept for later processes.
 
-Importing this costs nothing: construct and the generators are imported with the first message.
+Importing this costs nothing: construct and the generators are imported with the first message whose code was
+not kept.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
+from pybroker.protocol import kept
 from pybroker.protocol.errors import MalformedMessage, UnencodableMessage, UnsupportedVersion
 from pybroker.protocol.message_classes import Message
+from pybroker.protocol.wire import NAMES
 
 __all__ = [
     "MalformedMessage",
@@ -21,6 +26,7 @@ __all__ = [
     "encode_parts",
     "encoder",
     "import_generators",
+    "is_kept",
     "parts_encoder",
 ]
 
@@ -42,6 +48,11 @@ def import_generators() -> Iterator[None]:
         yield
 
 
+def is_kept(message: type[Message], version: int) -> bool:
+    """Whether :func:`decoder` can do without the generators, as an earlier process has kept its code."""
+    return kept.load(_name(message, version, "decoder"), _made_of(message)) is not None
+
+
 def decoder(message: type[M], version: int) -> Callable[..., tuple[M, int]]:
     """The generated function ``(buffer, position=0) -> (message, end position)``.
 
@@ -52,12 +63,7 @@ def decoder(message: type[M], version: int) -> Callable[..., tuple[M, int]]:
     """
     found = _decoders.get((message, version))
     if found is None:
-        from pybroker.protocol.generate_decoder import generate_decoder
-        from pybroker.protocol.schema import message_structure
-
-        name = message.__name__
-        whole = name.endswith(("Request", "Response"))
-        found = generate_decoder(message_structure(message, version), f"{name} v{version}", whole=whole)
+        found = _functions(message, version, "decoder", _decoder_source)["decode"]
         _decoders[message, version] = found
     return found
 
@@ -84,12 +90,54 @@ def _encoders_of(
 ) -> tuple[Callable[[Any], bytes], Callable[[Any], list[Any]]]:
     found = _encoders.get((message, version))
     if found is None:
-        from pybroker.protocol.generate_encoder import generate_encoder
-        from pybroker.protocol.schema import message_structure
-
-        found = generate_encoder(message_structure(message, version), f"{message.__name__} v{version}")
+        functions = _functions(message, version, "encoder", _encoder_source)
+        found = functions["encode"], functions["encode_parts"]
         _encoders[message, version] = found
     return found
+
+
+def _functions(
+    message: type[Any], version: int, kind: str, source: Callable[[type[Any], int, str], str]
+) -> dict[str, Any]:
+    """The globals of a codec, its functions among them: of kept code, or of new code, which is kept."""
+    name = _name(message, version, kind)
+    made_of = _made_of(message)
+    code = kept.load(name, made_of)
+    if code is None:
+        title = f"{message.__name__} v{version}"
+        code = compile(source(message, version, title), f"<{kind} of {title}>", "exec")
+        kept.keep(name, made_of, code)
+    functions = {**NAMES, "M": message}
+    exec(code, functions)
+    return functions
+
+
+def _name(message: type[Any], version: int, kind: str) -> str:
+    return f"{message.__name__}-{version}-{kind}"
+
+
+def _made_of(message: type[Message]) -> str:
+    return f"{_generators()} {message.__spec__}"
+
+
+@cache
+def _generators() -> str:
+    return kept.modules("wire", "source", *_GENERATORS)
+
+
+def _decoder_source(message: type[Any], version: int, title: str) -> str:
+    from pybroker.protocol.generate_decoder import decoder_source
+    from pybroker.protocol.schema import message_structure
+
+    whole = message.__name__.endswith(("Request", "Response"))
+    return decoder_source(message_structure(message, version), title, whole=whole)
+
+
+def _encoder_source(message: type[Any], version: int, title: str) -> str:
+    from pybroker.protocol.generate_encoder import encoder_source
+    from pybroker.protocol.schema import message_structure
+
+    return encoder_source(message_structure(message, version), title)
 
 
 def decode(message: type[M], version: int, buffer: Buffer, position: int = 0) -> tuple[M, int]:

@@ -9,15 +9,10 @@ The generated function agrees with the tree's own ``parse`` on every input: both
 the same number of bytes, or both refuse.
 """
 
-from collections.abc import Callable
-from struct import Struct, unpack_from
-from struct import error as struct_error
-from typing import Any
+from struct import Struct
 
-from pybroker.protocol.errors import MalformedMessage
 from pybroker.protocol.primitives import (
     MAX_TEXT_BYTES,
-    MAX_UVARINT,
     Blob,
     Fixed,
     NullableStructure,
@@ -30,61 +25,23 @@ from pybroker.protocol.primitives import (
 )
 from pybroker.protocol.source import SourceWriter, walk
 
-Buffer = bytes | bytearray | memoryview
-Decoder = Callable[..., tuple[Any, int]]
-
 SMALL_ARRAYS = 9
 """Arrays of numbers shorter than this have their own prepared ``unpack``."""
 
 MIN_BATCH = 4
 """From this many fixed-size structures on, ``iter_unpack`` pays for its set-up."""
 
-FAILURES = (struct_error, IndexError, UnicodeDecodeError)
 
+def decoder_source(structure: Structure, title: str, *, whole: bool) -> str:
+    """The source of ``decode(buffer, position=0) -> (message, end position)``; it raises MalformedMessage.
 
-def generate_decoder(structure: Structure, title: str, *, whole: bool) -> Decoder:
-    """A function ``(buffer, position=0) -> (message, end position)``. It raises :class:`MalformedMessage`.
-
-    ``title`` names the message and version in errors. ``whole`` says that the message takes the rest of its
-    buffer, so that the buffer may be copied to ``bytes``, which are cut into strings at half the price.
+    Args:
+        title: names the message and version in errors.
+        whole: the message takes the rest of its buffer, so that the buffer may be copied to ``bytes``, which
+            are cut into strings at half the price.
     """
     copies = whole and not any(isinstance(node, Blob) for node in walk(structure))
-    return _DecoderWriter(structure, title, copies=copies).finish()
-
-
-def long_uvarint(data: Buffer, pos: int, first: int) -> tuple[int, int]:
-    """The rest of an unsigned varint whose first byte has its high bit set; ``pos`` is after that byte."""
-    value = first & 0x7F
-    for shift in (7, 14, 21, 28):
-        byte = data[pos]
-        pos += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value > MAX_UVARINT:
-                raise MalformedMessage("varint over 32 bits")
-            return value, pos
-    raise MalformedMessage("varint longer than 5 bytes")
-
-
-def uvarint_at(data: Buffer, pos: int) -> tuple[int, int]:
-    """The unsigned varint at ``pos`` and the position after it."""
-    first = data[pos]
-    return long_uvarint(data, pos + 1, first) if first > 0x7F else (first, pos + 1)
-
-
-def skip_tagged_fields(data: Buffer, pos: int, end: int, count: int) -> int:
-    """The position after tagged fields that are all unknown; ``count`` is the first byte of their number."""
-    if count > 0x7F:
-        count, pos = long_uvarint(data, pos, count)
-    if count * 2 > end - pos:
-        raise MalformedMessage(f"{count} tagged fields announced in {end - pos} bytes")
-    for _ in range(count):
-        _, pos = uvarint_at(data, pos)
-        size, pos = uvarint_at(data, pos)
-        pos += size
-        if pos > end:
-            raise MalformedMessage("a tagged field runs over the end")
-    return pos
+    return _DecoderWriter(structure, title, copies=copies).out.text()
 
 
 class _DecoderWriter:
@@ -95,15 +52,6 @@ class _DecoderWriter:
         self.title = title
         self.pending: list[tuple[str, str]] = []
         self.copies = copies
-        self.out.constants.update(
-            new=object.__new__,
-            long_uvarint=long_uvarint,
-            uvarint_at=uvarint_at,
-            skip_tagged_fields=skip_tagged_fields,
-            unpack_from=unpack_from,
-            Malformed=MalformedMessage,
-            FAILURES=FAILURES,
-        )
         self.out.line("def decode(data, pos=0):")
         with self.out.indented():
             self.prologue()
@@ -113,17 +61,13 @@ class _DecoderWriter:
                 self.flush()
             self.epilogue()
 
-    def finish(self) -> Decoder:
-        function: Decoder = self.out.compile("decode", f"<decoder of {self.title}>")
-        return function
-
     def prologue(self) -> None:
         wanted = "bytes" if self.copies else "memoryview"
         self.out.line(f"if type(data) is not {wanted}: data = {wanted}(data)")
         self.out.line("end = len(data)")
 
     def epilogue(self) -> None:
-        self.out.line("except FAILURES as error:")
+        self.out.line("except UNREADABLE as error:")
         self.out.line(f"    raise Malformed(f'{self.title}: {{error}}') from error")
         self.out.line("if pos > end:")
         self.out.line(f"    raise Malformed('{self.title}: cut short')")
@@ -149,7 +93,9 @@ class _DecoderWriter:
         if formats == "B":
             self.out.line(f"{targets} = data[pos]; pos += 1")
             return
-        name = self.out.prepared(f"unpack_{formats.replace('?', 'bool')}", packer.unpack_from)
+        name = self.out.prepared(
+            f"unpack_{formats.replace('?', 'bool')}", f"Struct({packer.format!r}).unpack_from"
+        )
         comma = "," if len(formats.replace("16s", "s")) == 1 else ""
         self.out.line(f"{targets}{comma} = {name}(data, pos); pos += {packer.size}")
 
@@ -231,9 +177,9 @@ class _DecoderWriter:
         self.null(node, target, path)
 
     def numbers(self, element: Fixed, count: str, target: str) -> None:
-        prepared = tuple(Struct(f">{n}{element.format}").unpack_from for n in range(SMALL_ARRAYS))
         table = self.out.prepared(
-            f"unpack_up_to_{SMALL_ARRAYS}{element.format.replace('?', 'bool')}", prepared
+            f"unpack_up_to_{SMALL_ARRAYS}{element.format.replace('?', 'bool')}",
+            f"tuple(Struct(f'>{{n}}{element.format}').unpack_from for n in range({SMALL_ARRAYS}))",
         )
         self.out.line(f"if {count} < {SMALL_ARRAYS}: {target} = [*{table}[{count}](data, pos)]")
         self.out.line(f"else: {target} = [*unpack_from(f'>{{{count}}}{element.format}', data, pos)]")
@@ -265,7 +211,8 @@ class _DecoderWriter:
         item = self.out.local("o")
         values = [self.out.local("v") for _ in names]
         iterate = self.out.prepared(
-            f"iterate_{formats.replace('?', 'bool')}{'B' if tags else ''}", packer.iter_unpack
+            f"iterate_{formats.replace('?', 'bool')}{'B' if tags else ''}",
+            f"Struct({packer.format!r}).iter_unpack",
         )
         stop = f"pos + {count} * {packer.size}"
         unpacked = ", ".join([*values, *(["tags"] if tags else [])])
@@ -287,8 +234,7 @@ class _DecoderWriter:
 
     def create(self, node: Structure, local: str) -> None:
         """Make an instance whose fields outside the fixed part of the wire hold their defaults."""
-        factory = self.out.constant(node.factory.__name__, node.factory)
-        self.out.line(f"{local} = new({factory})")
+        self.out.line(f"{local} = new({self.out.factory(node.factory)})")
         defaults = [(field.name, field.default) for field in node.absent]
         if node.tagged is not None:
             defaults += [(field.name, field.default) for field in node.tagged.fields]

@@ -7,12 +7,8 @@ bytes at all: they stay pieces of their own, for ``writev`` and ``sendfile``.
 The generated function gives the same bytes as the tree's own ``build``.
 """
 
-from collections.abc import Callable
-from struct import Struct, pack
-from struct import error as struct_error
 from typing import Any
 
-from pybroker.protocol.errors import UnencodableMessage, UnsupportedVersion
 from pybroker.protocol.primitives import (
     MAX_TEXT_BYTES,
     AbsentField,
@@ -25,50 +21,21 @@ from pybroker.protocol.primitives import (
     TaggedFields,
     Text,
     Vector,
-    WireError,
     WireFormat,
-    uvarint,
 )
 from pybroker.protocol.source import SourceWriter, walk
-
-Encoder = Callable[[Any], bytes]
-PartsEncoder = Callable[[Any], list[Any]]
 
 SMALL_ARRAYS = 9
 OWN_PART_BYTES = 4096
 """Records of this size or more are a part of their own; less is cheaper to copy than to send alone."""
 
-ONE_BYTE = tuple(bytes([value]) for value in range(128))
-JOINABLE = (bytes, bytearray, memoryview)
-FAILURES = (struct_error, TypeError, AttributeError, UnicodeEncodeError, WireError)
 
+def encoder_source(structure: Structure, title: str) -> str:
+    """The source of ``encode(message) -> bytes`` and ``encode_parts(message) -> parts``.
 
-def generate_encoder(structure: Structure, title: str) -> tuple[Encoder, PartsEncoder]:
-    """Functions ``message -> bytes`` and ``message -> parts``; ``title`` names message and version in errors.
-
-    They raise :class:`UnsupportedVersion` and :class:`UnencodableMessage`.
+    They raise UnsupportedVersion and UnencodableMessage; ``title`` names message and version in errors.
     """
     return _EncoderWriter(structure, title).finish()
-
-
-def in_parts(pieces: list[Any], own: list[int]) -> list[Any]:
-    """Join the pieces between those whose indices are in ``own``, which stay parts of their own."""
-    parts = []
-    start = 0
-    for index in own:
-        if index > start:
-            parts.append(b"".join(pieces[start:index]))
-        parts.append(pieces[index])
-        start = index + 1
-    if start < len(pieces):
-        parts.append(b"".join(pieces[start:]))
-    return parts
-
-
-def tagged_field(tag: int, pieces: list[Any]) -> bytes:
-    """A tagged field whole: its tag, its size, its value."""
-    body = b"".join(pieces)
-    return b"".join((uvarint(tag), uvarint(len(body)), body))
 
 
 class _EncoderWriter:
@@ -80,18 +47,6 @@ class _EncoderWriter:
         self.pending: list[tuple[str, str]] = []
         self.pieces = "pieces"
         self.has_records = any(isinstance(node, Records) for node in walk(structure))
-        self.out.constants.update(
-            uvarint=uvarint,
-            pack=pack,
-            in_parts=in_parts,
-            tagged_field=tagged_field,
-            Unencodable=UnencodableMessage,
-            Unsupported=UnsupportedVersion,
-            join=b"".join,
-            JOINABLE=JOINABLE,
-            ONE_BYTE=ONE_BYTE,
-            FAILURES=FAILURES,
-        )
         self.out.line("def encode_pieces(message):")
         with self.out.indented():
             self.out.line("pieces = []")
@@ -101,7 +56,7 @@ class _EncoderWriter:
             self.flush()
             self.out.line("return pieces, own" if self.has_records else "return pieces")
 
-    def finish(self) -> tuple[Encoder, PartsEncoder]:
+    def finish(self) -> str:
         failure = f"raise Unencodable(f'{self.title}: {{error}}') from error"
         for name, answer in (
             ("encode", "join(pieces)"),
@@ -111,10 +66,8 @@ class _EncoderWriter:
             self.out.line("    try:")
             self.out.line(f"        pieces{', own' if self.has_records else ''} = encode_pieces(message)")
             self.out.line(f"        return {answer}")
-            self.out.line(f"    except FAILURES as error: {failure}")
-        self.out.line("functions = (encode, encode_parts)")
-        functions: tuple[Encoder, PartsEncoder] = self.out.compile("functions", f"<encoder of {self.title}>")
-        return functions
+            self.out.line(f"    except UNWRITABLE as error: {failure}")
+        return self.out.text()
 
     def refuse(self, path: str, why: str) -> str:
         """A statement that raises with a constant message."""
@@ -132,7 +85,7 @@ class _EncoderWriter:
         values = [expression for _, expression in run if expression]
         if not values:
             return repr(bytes(len(formats)))
-        name = self.out.prepared(f"pack_{formats.replace('?', 'bool')}", Struct(">" + formats).pack)
+        name = self.out.prepared(f"pack_{formats.replace('?', 'bool')}", f"Struct('>{formats}').pack")
         return f"{name}({', '.join(values)})"
 
     def flush(self) -> None:
@@ -246,9 +199,9 @@ class _EncoderWriter:
     def numbers(self, node: Vector, format_: str, local: str, count: str) -> None:
         """An array of numbers in one ``pack`` with its count."""
         prefix, plus = ("B", " + 1") if node.compact else ("i", "")
-        prepared = tuple(Struct(f">{prefix}{n}{format_}").pack for n in range(SMALL_ARRAYS))
         table = self.out.prepared(
-            f"pack_{prefix}_up_to_{SMALL_ARRAYS}{format_.replace('?', 'bool')}", prepared
+            f"pack_{prefix}_up_to_{SMALL_ARRAYS}{format_.replace('?', 'bool')}",
+            f"tuple(Struct(f'>{prefix}{{n}}{format_}').pack for n in range({SMALL_ARRAYS}))",
         )
         self.out.line(f"{count} = len({local})")
         self.out.line(

@@ -21,11 +21,11 @@ from construct import Construct, ConstructError, Container, Renamed, Struct
 
 from pybroker.model.values import Value
 from pybroker.protocol.errors import UnsupportedVersion
+from pybroker.protocol.wire import MAX_UVARINT, VarintOverflow, uvarint
 
 MAX_TEXT_BYTES = 0x7FFF
 """Longest string in UTF-8, also in compact form, where the prefix could say more (Kafka refuses it too)."""
 
-MAX_UVARINT = 0xFFFFFFFF
 MAX_LENGTH = 0x7FFFFFFF
 
 Stream = IO[bytes]
@@ -65,16 +65,12 @@ def read_uvarint(stream: Stream, path: str) -> int:
     return value
 
 
-def uvarint(value: int) -> bytes:
-    """The shortest unsigned varint of ``value``, which is from 0 to 2**32 - 1."""
-    if not 0 <= value <= MAX_UVARINT:
-        raise WireError(f"{value} does not fit an unsigned varint")
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def build_uvarint(value: int) -> bytes:
+    """As :func:`~pybroker.protocol.wire.uvarint`, but raises :class:`WireError`."""
+    try:
+        return uvarint(value)
+    except VarintOverflow as error:
+        raise WireError(str(error)) from None
 
 
 class WireFormat(Construct):  # type: ignore[misc]
@@ -150,7 +146,7 @@ class Prefixed(WireFormat):
                 raise WireError("null is not allowed here", path)
             length = -1
         if self.compact:
-            stream.write(uvarint(length + 1))
+            stream.write(build_uvarint(length + 1))
         else:
             self.prefix._build(length, stream, Container(), path)
 
@@ -290,10 +286,10 @@ class TaggedFields(WireFormat):
 
     def _build(self, obj: Mapping[str, Any], stream: Stream, context: Container, path: str) -> Any:
         present = [field for field in self.fields if obj[field.name] != field.default]
-        stream.write(uvarint(len(present)))
+        stream.write(build_uvarint(len(present)))
         for field in present:
             body = field.format.build(obj[field.name])
-            stream.write(uvarint(field.tag) + uvarint(len(body)) + body)
+            stream.write(build_uvarint(field.tag) + build_uvarint(len(body)) + body)
         return obj
 
 

@@ -8,11 +8,14 @@ from pybroker.protocol.primitives import NullableStructure, Structure, TaggedFie
 
 
 class SourceWriter:
-    """Source text under construction, with the constants that it refers to by name."""
+    """Source text under construction, with the constants that it refers to by name.
+
+    Its globals are :data:`pybroker.protocol.wire.NAMES` and ``M``, the class of the message.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.constants: dict[str, Any] = {}
+        self._constants: dict[str, str] = {}
         self._depth = 0
         self._locals = 0
 
@@ -34,18 +37,15 @@ class SourceWriter:
         self._locals += 1
         return f"{prefix}{self._locals}"
 
-    def constant(self, name: str, value: Any) -> str:
-        """The name under which the code finds ``value``; equal names of different values are told apart."""
-        unique, number = name, 1
-        while self.constants.setdefault(unique, value) is not value:
-            number += 1
-            unique = f"{name}_{number}"
-        return unique
-
-    def prepared(self, name: str, value: Any) -> str:
-        """As :meth:`constant`, for values that the name describes in full: the first one serves them all."""
-        self.constants.setdefault(name, value)
+    def prepared(self, name: str, expression: str) -> str:
+        """The name of a constant, which is made once by ``expression``; the name describes it in full."""
+        self._constants.setdefault(name, expression)
         return name
+
+    def factory(self, made: Any) -> str:
+        """The name of a message's class, or of a structure's inside of it."""
+        _, _, inner = made.__qualname__.partition(".")
+        return self.prepared(f"M_{inner}", f"M.{inner}") if inner else "M"
 
     def fresh(self, default: Any) -> str:
         """An expression for a default: a literal, or what makes a new list or a new structure."""
@@ -54,14 +54,13 @@ class SourceWriter:
         if isinstance(default, bool | int | float | str | None):
             return repr(default)
         if isinstance(default, bytes):
-            return self.prepared(f"bytes_{default.hex()}", default)
-        return self.constant(type(default).__name__, type(default)) + "()"
+            return self.prepared(f"bytes_{default.hex()}", repr(default))
+        return self.factory(type(default)) + "()"
 
-    def compile(self, function: str, filename: str) -> Any:
-        """Compile the lines and return the function of that name."""
-        namespace = dict(self.constants)
-        exec(compile("\n".join(self.lines), filename, "exec"), namespace)
-        return namespace[function]
+    def text(self) -> str:
+        """All of it, the constants first."""
+        constants = (f"{name} = {expression}" for name, expression in self._constants.items())
+        return "\n".join([*constants, *self.lines, ""])
 
 
 def walk(node: WireFormat) -> Iterator[WireFormat]:

@@ -5,10 +5,10 @@ names the file, the message and the field.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pybroker.protocol import kept
 from pybroker.protocol.spec_model import (
     FILE_NAME,
     INTEGER_BOUNDS,
@@ -45,16 +45,25 @@ _TOKEN: Final = re.compile(r'(?:[^\s"]|"[^"]*")+')
 def parse_file(stem: str, text: str) -> SpecFile:
     """Parse the text of one spec file. Raises SpecError, naming the place, for everything that is wrong."""
     where = f"{stem}.toml"
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{where}: not TOML: {error}") from None
+    data = kept.load(stem, text)
+    if data is None:
+        data = _tables(text, where)
+        kept.keep(stem, text, data)
     _only_keys(data, {"api", "name", "messages"}, where)
     tables = data.get("messages")
     if not isinstance(tables, dict) or not tables:
         raise SpecError(f"{where}: no [messages.…] table")
     messages = {name: _parse_message(name, table, where) for name, table in tables.items()}
     return SpecFile(stem, _parse_api(stem, data, messages, where), messages)
+
+
+def _tables(text: str, where: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{where}: not TOML: {error}") from None
 
 
 def _parse_api(

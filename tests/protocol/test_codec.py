@@ -16,8 +16,8 @@ from pybroker.protocol.codec import (
     encode,
     encode_parts,
 )
-from pybroker.protocol.generate_decoder import generate_decoder
-from pybroker.protocol.generate_encoder import generate_encoder
+from pybroker.protocol.generate_decoder import decoder_source
+from pybroker.protocol.generate_encoder import encoder_source
 from pybroker.protocol.messages import (
     ApiVersionsRequest,
     ApiVersionsResponse,
@@ -225,6 +225,6 @@ def test_a_construct_outside_the_vocabulary_is_refused_when_code_is_generated() 
     tree = Structure(dict, {}, None)
     tree.members["strange"] = Bytes(3)
     with pytest.raises(NotImplementedError):
-        generate_decoder(tree, "x", whole=True)
+        decoder_source(tree, "x", whole=True)
     with pytest.raises(NotImplementedError):
-        generate_encoder(tree, "x")
+        encoder_source(tree, "x")

@@ -25,8 +25,8 @@ from pybroker.protocol.primitives import (
     Vector,
     WireError,
     WireFormat,
+    build_uvarint,
     read_uvarint,
-    uvarint,
 )
 
 PLAIN = {"compact": False, "nullable": False}
@@ -104,7 +104,7 @@ def test_what_is_refused(format_: WireFormat, encoded: str) -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 16383, 16384, 2**28 - 1, 2**28, 2**32 - 1])
 def test_varints_come_back(value: int) -> None:
-    encoded = uvarint(value)
+    encoded = build_uvarint(value)
     assert len(encoded) == max(1, (value.bit_length() + 6) // 7)
     assert read_uvarint(BytesIO(encoded), "") == value
 
@@ -124,7 +124,7 @@ def test_a_varint_has_at_most_five_bytes_and_32_bits(encoded: str) -> None:
 @pytest.mark.parametrize("value", [-1, 2**32])
 def test_a_varint_is_unsigned_32_bits(value: int) -> None:
     with pytest.raises(WireError):
-        uvarint(value)
+        build_uvarint(value)
 
 
 @pytest.mark.parametrize(
