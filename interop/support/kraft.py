@@ -6,9 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
-
 from interop.support import maven
 from interop.support.process import LOCALHOST, ChildProcess, ProcessServer, free_port
 from interop.support.tools import require_tool
@@ -70,6 +67,10 @@ class ApacheKafka4Server(ProcessServer):
         wait_until(self._leads_all, "a broker that leads all partitions", self.START_TIMEOUT_S)
 
     def _leads_all(self) -> bool:
+        # Not in the venvs of other clients, which import this module.
+        from confluent_kafka import TopicPartition
+        from confluent_kafka.admin import AdminClient, OffsetSpec
+
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "broker.address.family": "v4"})
         topics = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
         ends = admin.list_offsets(
