@@ -60,6 +60,13 @@ example, from a single node to ZooKeeper:
 logger = logging.getLogger("pybroker")
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """As wide as the texts are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=110)
+
+
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Does what the command line says, by default that of the process; the exit code.
 
@@ -80,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pybroker",
         description="A Kafka broker in Python: stock Kafka clients and tools connect to it unchanged.",
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pybroker, version {__version__}")
@@ -100,7 +108,7 @@ def _command(
         name,
         help=text.partition("\n")[0],
         description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     parser.set_defaults(command=command, parser=parser)
@@ -153,7 +161,9 @@ def _add_health(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _add_metadata(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     about = "Work on a cluster's metadata while its brokers are stopped."
-    metadata = commands.add_parser("metadata", help=about, description=about, allow_abbrev=False)
+    metadata = commands.add_parser(
+        "metadata", help=about, description=about, formatter_class=_HelpFormatter, allow_abbrev=False
+    )
     copy = _command(metadata.add_subparsers(metavar="COMMAND", required=True), "copy", _COPY, _copy)
     copy.add_argument("--from", dest="source", metavar="PLACE", required=True, help="where the metadata is")
     copy.add_argument("--to", dest="target", metavar="PLACE", required=True, help="where it shall be")

@@ -4,7 +4,6 @@ A persona limits what ApiVersions tells and what clients may send. What the brok
 in the versions that they know: like Kafka's own brokers they ask without looking at ApiVersions.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 from msgspec import field
@@ -204,5 +203,7 @@ def _refused(text: str, reason: str) -> StartupError:
 
 
 def _close(name: str) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, [api.name for api in api_by_key.values()], n=3, cutoff=0.5)
     return f" (did you mean {' or '.join(close)}?)" if close else ""

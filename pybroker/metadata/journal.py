@@ -9,13 +9,14 @@ rename once it is complete and synced; journals it covers are removed only then.
 """
 
 import base64
-import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Any
+
+from msgspec import json
 
 from pybroker.metadata.store import StoreError, StoreFailed
 from pybroker.metadata.tree import Change, Created, Deleted, Node, Transaction, Tree, Updated, split_path
@@ -240,7 +241,7 @@ def _read_snapshot(path: Path) -> Tree:
 
 
 def _line(value: object) -> bytes:
-    payload = json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    payload = json.encode(value)
     return b"%08x %s\n" % (zlib.crc32(payload), payload)
 
 
@@ -249,7 +250,7 @@ def _parse_line(line: bytes) -> Any:
     payload = line[_CRC_DIGITS + 1 : -1]
     if line != b"%08x %s\n" % (zlib.crc32(payload), payload):
         return None
-    return json.loads(payload)
+    return json.decode(payload)
 
 
 def _change_to_json(change: Change) -> list[object]:

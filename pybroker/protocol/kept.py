@@ -11,7 +11,6 @@ import hashlib
 import marshal
 import os
 import sys
-from importlib.util import cache_from_source
 from typing import Any, Final
 
 _HERE: Final = os.path.dirname(__file__)  # noqa: PTH120
@@ -57,7 +56,8 @@ def modules(*names: str) -> str:
 
 
 def _place(name: str) -> str:
-    return cache_from_source(f"{_HERE}/{name}.py").removesuffix("pyc") + "kept"
+    folder = f"{sys.pycache_prefix}{_HERE}" if sys.pycache_prefix else f"{_HERE}/__pycache__"
+    return f"{folder}/{name}.{sys.implementation.cache_tag}.kept"
 
 
 def _digest(made_of: str) -> bytes:

@@ -4,7 +4,6 @@ The first line is version 0, the second the count of entries, then one entry a l
 to ``.tmp``, synced and renamed, so it is either the old or the new one.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 
 from pybroker.model.ids import Offset, TopicId, TopicPartition, parse_topic_id, topic_id_text
@@ -124,5 +123,5 @@ def take_clean_shutdown_mark(files: Files, directory: str) -> bool:
 
 def write_clean_shutdown_mark(files: Files, directory: str, broker_epoch: int = -1) -> None:
     """Leaves the mark that lets the next start skip recovery."""
-    content = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":"))
+    content = f'{{"version":0,"brokerEpoch":{broker_epoch}}}'
     files.replace_bytes(join(directory, names.CLEAN_SHUTDOWN), content.encode())

@@ -1,8 +1,9 @@
 """How znodes write JSON and names: compact UTF-8, and percent signs for what a path cannot hold."""
 
-import json
 from typing import Any
 from urllib.parse import quote, unquote
+
+from msgspec import json
 
 
 class MalformedZnode(ValueError):
@@ -14,7 +15,7 @@ class MalformedZnode(ValueError):
 
 def encode_json(value: object) -> bytes:
     """One compact UTF-8 object, as every writer of these nodes makes it."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    return json.encode(value)
 
 
 def decode_object(path: str, data: bytes) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def decode_object(path: str, data: bytes) -> dict[str, Any]:
         MalformedZnode: it holds something else.
     """
     try:
-        value = json.loads(data)
+        value = json.decode(data)
     except ValueError as error:
         raise MalformedZnode(path, data) from error
     if not isinstance(value, dict):
