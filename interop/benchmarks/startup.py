@@ -13,7 +13,14 @@ from contextlib import ExitStack
 
 from interop.benchmarks.client import parse_options, rotated
 from interop.benchmarks.figures import Figures, Target, progress, report
-from interop.benchmarks.systems import START_TIMEOUT_S, SYSTEMS, System, Usage, await_answer
+from interop.benchmarks.systems import (
+    START_TIMEOUT_S,
+    SYSTEMS,
+    System,
+    Usage,
+    await_answer,
+    installed_python,
+)
 from interop.support.waiting import wait_until
 
 ROUNDS = 5
@@ -72,7 +79,7 @@ def settled_memory(system: System) -> float:
 
 def run_python(code: str) -> float:
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([installed_python(), "-c", code], check=True)
     return (time.perf_counter() - started) * 1000
 
 

@@ -4,6 +4,7 @@ Apache Kafka runs as its own start scripts run it: their heap and garbage collec
 config/server.properties, ZooKeeper in another process that is not counted.
 """
 
+import hashlib
 import re
 import subprocess
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from interop.support.maven import CACHE
 from interop.support.process import LOCALHOST, ChildProcess, free_port
 from interop.support.servers import CHECKOUT, ApacheKafkaServer, PybrokerServer
 from interop.support.tools import require_tool
+from interop.support.venvs import interpreter
 from interop.support.zookeeper import JAVA_FOLDER
 
 ADMIN_TIMEOUT_S = 30
@@ -88,6 +90,12 @@ class _Topics:
         )
 
 
+def installed_python() -> str:
+    """The Python of a venv in the cache with what ``make run`` installs: no development tools beside it."""
+    wanted = hashlib.sha256((CHECKOUT / "pyproject.toml").read_bytes()).hexdigest()[:12]
+    return interpreter(f"pybroker-{wanted}", ("--editable", str(CHECKOUT)))
+
+
 class PybrokerSystem(_Topics, PybrokerServer):
     """pybroker of this checkout; ``settings`` differ from its defaults."""
 
@@ -97,7 +105,7 @@ class PybrokerSystem(_Topics, PybrokerServer):
         self.name = name
         # As installed: with its bytecode at hand, whatever the environment of the benchmark says.
         self._process = ChildProcess(
-            self._process.command,
+            [installed_python(), *self._process.command[1:]],
             self._process.log_file,
             {
                 "PYTHONPATH": str(CHECKOUT),
