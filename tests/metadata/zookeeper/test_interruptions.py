@@ -218,6 +218,7 @@ async def test_a_repeated_multi_tells_that_it_was_done(session, other, proxy, ev
     operations = [Create("/b"), SetData("/a", b"x", 0)]
     with pytest.raises(ConnectionLost):
         await session.multi(operations)
+    await events.wait_for(SessionEvent.CONNECTED)
     with pytest.raises(MultiFailed) as refused:
         await session.multi(operations)
     assert isinstance(refused.value.error, NodeExists)
